@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The executor seam: what an engine (null, cpu, cuda) offers to the exec process.
+ *
+ * One exec process serves one guest context and has one open executor.  The
+ * drain thread is the only caller of these functions; an executor may have threads
+ * of its own.  Three kinds of work (spec 9.1):
+ *
+ *   immediate   functions below that return a status at once (may take long: a module
+ *               is compiled meanwhile)
+ *   queued      submit(); completes now (VGPU_SUBMIT_DONE) or later, through poll()
+ *   barrier     the drain itself waits until nothing is in flight, then calls the function
+ *
+ * Order: jobs of one stream complete in the order of their submission; EVENT_WAIT holds
+ * back its stream until the event's latest record before it completed.  Jobs of
+ * different streams may overlap or not.
+ *
+ * Statuses are VGPU_ST_*.  A status whose list entry says "context is lost" is sticky: the
+ * executor fills in struct vgpu_exec_fault, and every later job ends with the same
+ * status; the process then reports and ends.
+ *
+ * Handles (modules, functions, streams, events) are nonzero 32-bit numbers issued by the
+ * executor; it checks each one it is given (the guest made it up).
+ */
+#ifndef VGPU_EXEC_H
+#define VGPU_EXEC_H
+
+#include <exec/job.h>
+
+struct vgpu_exec;
+
+struct vgpu_exec_config {
+    const char *device;      /* operator's choice of GPU (UUID, PCI address), NULL: none named */
+    uint32_t threads;        /* worker threads of the cpu executor, 0: as the machine has */
+    uint32_t deadline_ms;    /* longest time for one kernel, 0: none */
+    uint32_t max_inflight;   /* jobs per stream not yet complete, >= 1 */
+    uint64_t memory_limit;   /* of the VM; for reporting only: grants decide */
+    /* Ask for / return bytes of the VM's quota.  0 or -ENOMEM (limit reached).  Blocking, called
+     * from the drain thread only.  Never NULL. */
+    int (*quota_take)(void *opaque, uint64_t bytes);
+    void (*quota_give)(void *opaque, uint64_t bytes);
+    void *opaque;
+};
+
+struct vgpu_exec_fault {
+    uint16_t status;
+    uint64_t addr;
+    char message[232];
+};
+
+enum vgpu_submit_result {
+    VGPU_SUBMIT_DONE,   /* job->status is set, the job is the caller's again */
+    VGPU_SUBMIT_QUEUED, /* poll() will return it */
+    VGPU_SUBMIT_FULL,   /* stream's queue is full: try again after poll() returned something */
+};
+
+struct vgpu_exec_ops {
+    const char *name;
+    uint32_t kind; /* VGPU_EXEC_* */
+
+    /* Called once in the vm's helper at start, in a process of its own: fill in what the guest will
+     * be told.  0, or -errno with the reason in `why`. */
+    int (*probe)(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
+                 size_t why_bytes);
+
+    /* The first calls of an exec process.  open() before any guest data is touched. */
+    int (*open)(const struct vgpu_exec_config *cfg, struct vgpu_exec **exec, char *why,
+                size_t why_bytes);
+    void (*close)(struct vgpu_exec *exec);
+
+    /* Memory.  A new allocation reads as zeroes.  *taken/ *given: bytes counted. */
+    uint16_t (*mem_alloc)(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr);
+    uint16_t (*mem_free)(struct vgpu_exec *exec, uint64_t addr);
+    uint64_t (*mem_held)(struct vgpu_exec *exec);
+
+    /* Modules.  `image` is a private copy and may be freed on return.  The log is NUL-terminated
+     * text of at most log_room bytes; *log_bytes counts it without NUL, also on failure. */
+    uint16_t (*module_load)(struct vgpu_exec *exec, const void *image, size_t bytes, char *log,
+                            size_t log_room, size_t *log_bytes, uint32_t *module);
+    uint16_t (*module_unload)(struct vgpu_exec *exec, uint32_t module);
+    /* Up to `room` parameters go to `params`; info->param_count counts all. */
+    uint16_t (*func_lookup)(struct vgpu_exec *exec, uint32_t module, const char *name,
+                            uint32_t *function, struct vgpu_func_info *info,
+                            struct vgpu_param_info *params, uint32_t room);
+    uint16_t (*global_lookup)(struct vgpu_exec *exec, uint32_t module, const char *name,
+                              struct vgpu_global_info *info);
+
+    /* Streams and events. Event query: NOT_READY, or OK with *time_ns. */
+    uint16_t (*stream_create)(struct vgpu_exec *exec, int32_t priority, uint32_t *stream);
+    uint16_t (*stream_destroy)(struct vgpu_exec *exec, uint32_t stream);
+    bool (*stream_exists)(struct vgpu_exec *exec, uint32_t stream); /* also true for 0 */
+    uint16_t (*event_create)(struct vgpu_exec *exec, uint32_t *event);
+    uint16_t (*event_query)(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns);
+    uint16_t (*event_destroy)(struct vgpu_exec *exec, uint32_t event);
+
+    /* Check a launch before its parameters are copied: function exists, param_bytes matches, grid,
+     * block and shared memory within limits. */
+    uint16_t (*launch_check)(struct vgpu_exec *exec, const struct vgpu_cmd_launch *launch);
+
+    enum vgpu_submit_result (*submit)(struct vgpu_exec *exec, struct vgpu_job *job);
+    /* Completed jobs, oldest first, at most `max`; 0 when there is none.  Never blocks. */
+    size_t (*poll)(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max);
+    /* Becomes readable when poll() has something and arm() returned true; -1 if submit() never queues. */
+    int (*wait_fd)(struct vgpu_exec *exec);
+    /* About to sleep on wait_fd: false if poll() already has something (don't sleep). */
+    bool (*arm)(struct vgpu_exec *exec);
+
+    /* The sticky fault, if there is one. */
+    bool (*fault)(struct vgpu_exec *exec, struct vgpu_exec_fault *fault);
+    /* Nanoseconds spent in kernels so far, and kernels finished. */
+    void (*usage)(struct vgpu_exec *exec, uint64_t *kernel_ns, uint64_t *kernels);
+    /* Stop running kernels soon: they end with VGPU_ST_TIMEOUT.  From any thread. */
+    void (*cancel)(struct vgpu_exec *exec);
+};
+
+extern const struct vgpu_exec_ops vgpu_exec_null;
+extern const struct vgpu_exec_ops vgpu_exec_cpu;
+
+/* By name; NULL if there is no such executor in this build. */
+const struct vgpu_exec_ops *vgpu_exec_find(const char *name);
+
+#endif /* VGPU_EXEC_H */
