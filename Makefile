@@ -87,3 +87,93 @@ include $(sort $(wildcard host-backend/*/module.mk host-backend/exec/*/module.mk
 .PHONY: all tests
 all: $(LIBS) $(PROGS)
 tests: $(TESTS)
+
+# ---- The commands a person types -------------------------------------------
+#
+# Each sets itself up (apt included) and can be run alone.  `check` is made of
+# groups; every group writes $(BUILD)/results/GROUP.json and ends with a line
+# "N passed, N failed[, N skipped]", and `check` ends with their sum.
+
+RUN_TAP := $(PYTHON) tests/lib/run-tap.py --build $(BUILD)
+SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
+
+.PHONY: help setup-build setup-vm qemu plugin module initramfs demo evidence bench fuzz lint \
+        check check-unit check-daemon check-qtest check-vm check-long gpu-check clean \
+        run-unit run-daemon list-tests
+
+help:
+	@echo "vgpu $(VERSION): a GPU that virtual machines share"
+	@echo
+	@echo "  make demo          build everything, boot two guests, run kernels in both, print the table"
+	@echo "  make check         every test that needs no GPU: the groups below, in this order"
+	@echo "    check-unit         unit tests under ASan+UBSan, thread tests under TSan"
+	@echo "    check-daemon       simulated guests against the real vgpud"
+	@echo "    check-qtest        the QEMU device without a guest"
+	@echo "    check-vm           real guests in QEMU"
+	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
+	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
+	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 60)"
+	@echo "  make lint          style, include directions, licences, spec against headers"
+	@echo "  make all           host and guest programs only"
+	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
+	@echo
+	@echo "Variables: BUILD=dir (build), VARIANT=rel|asan|tsan, V=1 for full command lines"
+
+setup-build:
+	@scripts/setup.sh build
+setup-vm: setup-build
+	@scripts/setup.sh vm
+
+# The external parts: cached by their scripts, keyed by version and contents.
+qemu: setup-vm
+	@scripts/build-qemu.sh
+plugin: setup-vm
+	@scripts/build-plugin.sh
+module: setup-vm
+	@scripts/build-module.sh cloud-amd64
+initramfs: setup-vm module
+	@+$(MAKE) --no-print-directory VARIANT=rel all
+	@scripts/make-initramfs.sh
+
+demo: qemu initramfs
+	@$(PYTHON) scripts/demo.py --build $(BUILD)
+evidence: qemu initramfs
+	@$(PYTHON) scripts/evidence.py --build $(BUILD)
+
+list-tests:
+	@printf '%s\n' $(TESTS)
+run-unit: $(TESTS)
+	@$(RUN_TAP) unit-$(VARIANT) $(TESTS)
+run-daemon: $(PROGS) $(DAEMON_TESTS)
+	@$(RUN_TAP) daemon-$(VARIANT) $(DAEMON_TESTS)
+
+check-unit: setup-build
+	@rc=0; for v in asan tsan; do \
+	    $(MAKE) --no-print-directory VARIANT=$$v run-unit || rc=1; done; \
+	 $(SUM) unit-asan unit-tsan || rc=1; exit $$rc
+check-daemon: setup-build
+	@rc=0; for v in asan tsan; do \
+	    $(MAKE) --no-print-directory VARIANT=$$v run-daemon || rc=1; done; \
+	 $(SUM) daemon-asan daemon-tsan || rc=1; exit $$rc
+check-qtest: qemu
+	@+$(MAKE) --no-print-directory VARIANT=rel all
+	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
+check-vm: qemu plugin initramfs
+	@$(RUN_TAP) vm $(sort $(wildcard tests/vm/test_*.py))
+
+CHECK_GROUPS := lint unit-asan unit-tsan daemon-asan daemon-tsan qtest vm
+check:
+	@rm -rf $(BUILD)/results
+	@rc=0; for g in lint check-unit check-daemon check-qtest check-vm; do \
+	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; \
+	 echo "=== total"; $(SUM) $(CHECK_GROUPS) || rc=1; exit $$rc
+
+lint: setup-build
+	@BUILD=$(BUILD) scripts/lint.sh
+
+bench: setup-build
+	@+$(MAKE) --no-print-directory VARIANT=rel all
+	@$(PYTHON) scripts/bench-report.py --build $(BUILD)
+
+clean:
+	rm -rf $(BUILD)
