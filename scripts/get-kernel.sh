@@ -1,0 +1,87 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# get-kernel.sh FLAVOUR [release|vmlinuz|config|headers]: Debian's stock guest
+# kernel of that flavour (cloud-amd64, amd64), unpacked in the cache and never
+# installed.  The version is whatever the metapackage linux-image-FLAVOUR names
+# now.  Prints the value asked for, or all four as NAME=VALUE lines.
+#
+#   release  as in `uname -r`
+#   vmlinuz  the bootable image
+#   config   its build configuration
+#   headers  a tree for `make -C HEADERS M=... modules`
+set -eu
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "$0")/lib.sh"
+
+# dependency_of PACKAGE PREFIX: the first dependency whose name begins so
+dependency_of()
+{
+    apt-cache depends --no-recommends --no-suggests "$1" 2>/dev/null |
+        sed -n "s/^  *Depends: \($2[^ ]*\)\$/\1/p" | head -n 1
+}
+
+# The headers package names its Makefile's other half, in the common package,
+# by an installed path; make that relative so that the tree works anywhere.
+relocate_headers()
+{
+    sed -i "s|^include /usr/src/|include \$(dir \$(lastword \$(MAKEFILE_LIST)))../|" \
+        "$1/usr/src/linux-headers-$release/Makefile"
+    ! grep -q '^include /' "$1/usr/src/linux-headers-$release/Makefile" ||
+        die "the headers of $release have an unknown layout"
+}
+
+fetch()
+{
+    headers=linux-headers-$release
+    set -- "$1" "$image" "$headers"
+    for _package in $(apt-cache depends --no-recommends --no-suggests "$headers" |
+        sed -n 's/^  *Depends: \(linux-[^ ]*\)$/\1/p'); do
+        set -- "$@" "$_package"
+    done
+    [ $# -ge 5 ] || die "unexpected dependencies of $headers: $*"
+    temp_beside "$1"
+    shift
+    _work=$TEMP
+    say "fetching $*"
+    mkdir "$_work/debs" "$_work/root"
+    ( cd "$_work/debs" && logged ../fetch.log apt-get -q -o APT::Sandbox::User= download "$@" ) ||
+        die "cannot download the kernel packages: run 'apt-get update' and try again"
+    for _deb in "$_work"/debs/*.deb; do
+        case ${_deb##*/} in
+        linux-image-*) dpkg-deb --fsys-tarfile "$_deb" | tar -x -C "$_work/root" ./boot ;;
+        *) dpkg-deb --fsys-tarfile "$_deb" | tar -x -C "$_work/root" --exclude=./usr/share ./usr ;;
+        esac
+    done
+    relocate_headers "$_work/root"
+    [ -s "$_work/root/boot/vmlinuz-$release" ] || die "$image holds no boot/vmlinuz-$release"
+    publish "$_work/root" "$place"
+}
+
+value_of()
+{
+    case $1 in
+    release) printf '%s\n' "$release" ;;
+    vmlinuz) printf '%s\n' "$place/boot/vmlinuz-$release" ;;
+    config) printf '%s\n' "$place/boot/config-$release" ;;
+    headers) printf '%s\n' "$place/usr/src/linux-headers-$release" ;;
+    *) die "unknown value '$1': release, vmlinuz, config or headers" ;;
+    esac
+}
+
+[ $# -eq 1 ] || [ $# -eq 2 ] || die "usage: scripts/get-kernel.sh FLAVOUR [release|vmlinuz|config|headers]"
+need apt-get guest
+need dpkg-deb guest
+image=$(dependency_of "linux-image-$1" linux-image-)
+[ -n "$image" ] ||
+    die "apt knows no linux-image-$1: wrong flavour, or 'apt-get update' (scripts/setup.sh) is needed"
+release=${image#linux-image-}
+place=$VGPU_CACHE/kernel/${release}_$(package_candidate "$image" | tr ':' '%')
+[ -d "$place" ] || fetch "$place"
+if [ $# -eq 2 ]; then
+    value_of "$2"
+else
+    for name in release vmlinuz config headers; do
+        printf '%s=%s\n' "$name" "$(value_of "$name")"
+    done
+fi

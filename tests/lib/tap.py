@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Test Anything Protocol for the Python test programs.
+
+A test program declares its tests and ends with main():
+
+    @tap.test("what must be true")
+    def some_test(): ...
+
+    tap.main()
+
+A test passes if it returns.  It is skipped if it raises Skip(reason), and fails
+on any other exception; the traceback goes out as diagnostics.  Tests run in the
+order of declaration.  Arguments select tests whose names contain them.  The exit
+status is 0 only if no test failed; a selection that matches nothing is an error.
+"""
+import sys
+import traceback
+
+_tests = []
+
+
+class Skip(Exception):
+    """The test cannot run here; the argument says why."""
+
+
+def test(name):
+    """Decorator: declare a test under its TAP name."""
+    def declare(function):
+        _tests.append((name, function))
+        return function
+    return declare
+
+
+def diagnose(text):
+    """Print text as TAP diagnostics."""
+    for line in str(text).rstrip("\n").split("\n"):
+        print(f"# {line}", flush=True)
+
+
+def fail(message):
+    raise AssertionError(message)
+
+
+def equal(seen, expected, what):
+    if seen != expected:
+        fail(f"{what}: expected {expected!r}, saw {seen!r}")
+
+
+def true(condition, what):
+    if not condition:
+        fail(what)
+
+
+def contains(text, part, what):
+    if part not in text:
+        fail(f"{what}: {part!r} not in:\n{text}")
+
+
+def _one_line(text):
+    return " ".join(str(text).split()).replace("#", "")
+
+
+def _run(number, name, function):
+    """Run one test; True unless it failed."""
+    try:
+        function()
+    except Skip as reason:
+        print(f"ok {number} - {name} # SKIP {_one_line(reason)}", flush=True)
+    except Exception:  # whatever it is, it is a failed test
+        diagnose(traceback.format_exc())
+        print(f"not ok {number} - {name}", flush=True)
+        return False
+    else:
+        print(f"ok {number} - {name}", flush=True)
+    return True
+
+
+def main():
+    """Run the declared tests and exit."""
+    wanted = sys.argv[1:]
+    chosen = [t for t in _tests if not wanted or any(w in t[0] for w in wanted)]
+    if not chosen:
+        sys.exit(f"no test matches {wanted}")
+    print(f"1..{len(chosen)}", flush=True)
+    results = [_run(i, name, function) for i, (name, function) in enumerate(chosen, start=1)]
+    sys.exit(0 if all(results) else 1)
