@@ -97,6 +97,9 @@ struct vgpu_exec_ops {
      * block and shared memory within limits. */
     uint16_t (*launch_check)(struct vgpu_exec *exec, const struct vgpu_cmd_launch *launch);
 
+    /* Optional (may be NULL): a buffer no job uses any more is about to be unmapped. */
+    void (*buf_detach)(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
+
     enum vgpu_submit_result (*submit)(struct vgpu_exec *exec, struct vgpu_job *job);
     /* Completed jobs, oldest first, at most `max`; 0 when there is none.  Never blocks. */
     size_t (*poll)(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max);

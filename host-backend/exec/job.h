@@ -36,6 +36,11 @@ int vgpu_gbuf_write(const struct vgpu_gbuf *buf, uint64_t off, const void *src, 
 int vgpu_gbuf_spans(const struct vgpu_gbuf *buf, uint64_t off, uint64_t bytes,
                     struct vgpu_span *spans, size_t max);
 
+/* Length of the buffer, and a word in which the executor may keep what it knows about it (NULL at
+ * first; given up in struct vgpu_exec_ops.buf_detach). */
+uint64_t vgpu_gbuf_bytes(const struct vgpu_gbuf *buf);
+void **vgpu_gbuf_priv(struct vgpu_gbuf *buf);
+
 /* A buffer may not be unregistered while jobs use it. */
 void vgpu_gbuf_get(struct vgpu_gbuf *buf);
 void vgpu_gbuf_put(struct vgpu_gbuf *buf);
