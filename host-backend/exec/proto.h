@@ -45,7 +45,12 @@ enum vgpu_xmsg_type {
     VGPU_X_LOST,       /* body lost: sent once, then the process exits */
     VGPU_X_QUOTA_TAKE, /* body quota: answered by VGPU_X_QUOTA (vm -> exec) with the same seq */
     VGPU_X_QUOTA_GIVE, /* body quota: not answered */
-    VGPU_X_QUOTA,      /* vm -> exec: body reply, status OK or OUT_OF_MEMORY */
+    VGPU_X_QUOTA,      /* vm -> exec: body quota_reply, status OK or OUT_OF_MEMORY.  A TAKE of 0
+                        * bytes asks only what the VM holds, and is always OK. */
+    /* A process started to probe (vgpu_exec_probe_main()): one question, one answer, exit. */
+    VGPU_X_PROBE,      /* body start: exec_kind, threads, deadline_ms, max_inflight, memory_limit,
+                        * device, vm_name are used; no fds, no runs */
+    VGPU_X_PROBED,     /* body probed */
 };
 
 struct vgpu_xrun {
@@ -106,6 +111,19 @@ struct vgpu_x_quota {
     uint64_t bytes;
 };
 
+struct vgpu_x_quota_reply {
+    uint32_t status;      /* as in reply */
+    uint32_t rsvd;
+    uint64_t held_bytes;  /* by the whole VM, this request included */
+};
+
+struct vgpu_x_probed {
+    uint32_t status;      /* VGPU_ST_OK: props are valid; else `why` is one line of text */
+    uint32_t rsvd;
+    struct vgpu_device_props props;
+    char why[232];
+};
+
 struct vgpu_xmsg {
     uint32_t type;
     uint32_t seq;
@@ -117,6 +135,8 @@ struct vgpu_xmsg {
         struct vgpu_x_reply reply;
         struct vgpu_x_lost lost;
         struct vgpu_x_quota quota;
+        struct vgpu_x_quota_reply quota_reply;
+        struct vgpu_x_probed probed;
     } u;
 };
 
