@@ -1,0 +1,228 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Run the test programs of a group, judge their TAP, write down the results.
+
+    run-tap.py [--build DIR] [--jobs N] [--timeout SECONDS] GROUP PROGRAM...
+
+Each program runs in a process group of its own, in a scratch directory, and is
+killed with all its children when it exceeds its time.  Check programs are told
+to write TAP; Python and shell ones write it themselves.
+
+A program counts what it printed, and besides counts one failure for each of:
+no plan, a plan that differs from the number of results, the same number twice,
+a death by signal, a timeout, a non-zero exit status with no failed test, "Bail
+out!", and not existing.  So no way of going wrong can look like passing.
+
+Failures are shown with the program's output; skips with their reasons.  The
+last line is "N passed, N failed[, N skipped]", and DIR/results/GROUP.json holds
+the same in detail.  The exit status is 0 if nothing failed and something ran.
+"""
+import argparse
+import concurrent.futures
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+RESULT = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:-\s*)?(.*)$")
+PLAN = re.compile(r"^1\.\.(\d+)\s*(?:#\s*skip\S*\s*(.*))?$", re.IGNORECASE)
+DIRECTIVE = re.compile(r"\s#\s*(skip|todo)\b\S*\s*(.*)$", re.IGNORECASE)
+SKIPPED_EXIT = 77       # a program may skip itself as a whole
+DEFAULT_TIMEOUT_S = 900
+SHOWN_LINES = 120       # of a failing program's output
+
+# Check: TAP on standard output, nothing else there
+CHECK_ENVIRONMENT = {"CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent"}
+
+_print_lock = threading.Lock()
+
+
+@dataclasses.dataclass
+class Program:
+    """One program's outcome."""
+    path: str
+    tests: list = dataclasses.field(default_factory=list)   # {name, result, reason}
+    problems: list = dataclasses.field(default_factory=list)
+    output: str = ""
+    seconds: float = 0.0
+
+    def count(self, result):
+        own = sum(1 for test in self.tests if test["result"] == result)
+        return own + (len(self.problems) if result == "failed" else 0)
+
+
+def parse(program, status):
+    """Fill in tests and problems from the output and exit status."""
+    plans, numbers = [], set()
+    for line in program.output.splitlines():
+        plan, result = PLAN.match(line), RESULT.match(line)
+        if plan:
+            plans.append(plan)
+        elif line.startswith("Bail out!"):
+            program.problems.append(line)
+        elif result:
+            take_result(program, result, numbers)
+    if status == SKIPPED_EXIT and not program.tests:
+        lines = [x for x in program.output.splitlines() if x.strip()]
+        reason = lines[-1] if lines else "no reason given"
+        program.tests.append({"name": "all", "result": "skipped", "reason": reason})
+        return
+    if len(plans) != 1:
+        program.problems.append(f"printed {len(plans)} plans instead of one")
+    elif int(plans[0][1]) != len(program.tests):
+        program.problems.append(f"planned {plans[0][1]} tests, reported {len(program.tests)}")
+    elif int(plans[0][1]) == 0:
+        if plans[0][2] is None:
+            program.problems.append("ran no test")
+        else:
+            program.tests.append({"name": "all", "result": "skipped", "reason": plans[0][2]})
+    if status < 0:
+        program.problems.append(f"killed by {signal.Signals(-status).name}")
+    elif status != 0 and not any(test["result"] == "failed" for test in program.tests):
+        program.problems.append(f"exit status {status}, though no test failed")
+
+
+def take_result(program, result, numbers):
+    """One "ok" or "not ok" line."""
+    name = result[3].strip()
+    directive = DIRECTIVE.search(" " + name)
+    outcome, reason = "failed" if result[1] else "passed", ""
+    if directive:
+        name = (" " + name)[:directive.start()].strip()
+        reason = directive[2]
+        # a "todo" failure is a failure here: nothing unfinished counts as done
+        if directive[1].lower() == "skip" and outcome == "passed":
+            outcome = "skipped"
+    number = int(result[2]) if result[2] else len(program.tests) + 1
+    if number in numbers:
+        program.problems.append(f"reported test {number} twice")
+    numbers.add(number)
+    program.tests.append({"name": name, "result": outcome, "reason": reason})
+
+
+def kill_group(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def run(path, timeout_s, environment):
+    """Run one program to its Program."""
+    program = Program(path)
+    command = ["/usr/bin/python3", path] if path.endswith(".py") else [os.path.abspath(path)]
+    scratch = tempfile.mkdtemp(prefix="vgpu-tap-")
+    started = time.monotonic()
+    try:
+        # a file and not a pipe: a child that outlives the program must not
+        # keep this from ending
+        with open(os.path.join(scratch, "output"), "w+b") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                start_new_session=True, env=dict(environment, TMPDIR=scratch))
+            try:
+                status = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                program.problems.append(f"still running after {timeout_s} s, killed")
+                status = None
+            finally:
+                kill_group(process)
+                process.wait()
+            output.seek(0)
+            program.output = output.read().decode(errors="replace")
+    except OSError as error:
+        program.problems.append(f"cannot run: {error}")
+        return program
+    finally:
+        program.seconds = time.monotonic() - started
+        shutil.rmtree(scratch, ignore_errors=True)
+    parse(program, status if status is not None else 1 if failed_any(program) else 0)
+    return program
+
+
+def failed_any(program):
+    return "\nnot ok" in "\n" + program.output
+
+
+def show(program):
+    """Print one program's outcome."""
+    counts = {key: program.count(key) for key in ("passed", "failed", "skipped")}
+    with _print_lock:
+        print(f"{'FAIL' if counts['failed'] else 'ok  '} {program.path}: {summary(counts)} "
+              f"({program.seconds:.1f} s)", flush=True)
+        for test in program.tests:
+            if test["result"] == "failed":
+                print(f"     failed: {test['name']}")
+            elif test["result"] == "skipped":
+                print(f"     skipped: {test['name']}: {test['reason']}")
+        for problem in program.problems:
+            print(f"     failed: {problem}")
+        if counts["failed"]:
+            lines = program.output.splitlines()
+            print(f"     --- its output (last {min(len(lines), SHOWN_LINES)} of {len(lines)} lines)")
+            for line in lines[-SHOWN_LINES:]:
+                print(f"     | {line}")
+        sys.stdout.flush()
+
+
+def summary(counts):
+    text = f"{counts['passed']} passed, {counts['failed']} failed"
+    return text + (f", {counts['skipped']} skipped" if counts["skipped"] else "")
+
+
+def write_results(build, group, programs, counts, seconds):
+    folder = os.path.join(build, "results")
+    os.makedirs(folder, exist_ok=True)
+    data = {
+        "group": group, **counts, "seconds": round(seconds, 1),
+        "programs": [{"path": p.path, "seconds": round(p.seconds, 1), "tests": p.tests,
+                      "problems": p.problems} for p in programs]}
+    path = os.path.join(folder, group + ".json")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".new", path)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="run test programs and judge their TAP")
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S)
+    parser.add_argument("group")
+    parser.add_argument("programs", nargs="*")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    result = os.path.join(args.build, "results", args.group + ".json")
+    if os.path.exists(result):
+        os.unlink(result)  # an interrupted run must not leave an older one's result
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="vgpu-run-") as common:
+        environment = dict(os.environ, **CHECK_ENVIRONMENT, VGPU_BUILD=args.build,
+                           VGPU_IMAGES_CACHE=os.path.join(common, "images.json"))
+        with concurrent.futures.ThreadPoolExecutor(max(1, args.jobs)) as pool:
+            programs = []
+            for program in pool.map(lambda p: run(p, args.timeout, environment), args.programs):
+                show(program)
+                programs.append(program)
+    counts = {key: sum(p.count(key) for p in programs) for key in ("passed", "failed", "skipped")}
+    if not programs:
+        print("no test program was given")
+        counts["failed"] = 1
+    write_results(args.build, args.group, programs, counts, time.monotonic() - started)
+    print(summary(counts), flush=True)
+    sys.exit(0 if counts["failed"] == 0 and counts["passed"] + counts["skipped"] > 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
