@@ -124,13 +124,6 @@ struct vgpu_x_probed {
     char why[232];
 };
 
-struct vgpu_x_props {
-    uint32_t status;      /* VGPU_ST_*; OK: props is filled in */
-    uint32_t rsvd;
-    char why[240];        /* NUL-terminated reason when status is not OK */
-    struct vgpu_device_props props;
-};
-
 struct vgpu_xmsg {
     uint32_t type;
     uint32_t seq;
