@@ -11,12 +11,15 @@
 # BINARY-PACKAGE are taken over, so that an unreachable third-party archive
 # does not matter.  Both formats of sources (one-line, deb822) are understood.
 #
-#   --version   print SOURCE_VERSION (epoch dropped) and stop
+#   --version BINARY-PACKAGE   print NAME-VERSION (epoch dropped) and stop
+#   --derive URI...            print the entries derived for those archives
+#
+# VGPU_APT_ETC names another folder than /etc/apt to derive from.
 set -eu
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
-APT_ETC=/etc/apt
+APT_ETC=${VGPU_APT_ETC:-/etc/apt}
 
 # source_of PACKAGE VERSION: "NAME VERSION" of the source package
 source_of()
@@ -86,20 +89,26 @@ derive_oneline()
         }'
 }
 
+# derived_sources DIR URIS: write DIR/derived.list and DIR/derived.sources
+derived_sources()
+{
+    for _file in "$APT_ETC"/sources.list "$APT_ETC"/sources.list.d/*.list; do
+        [ -f "$_file" ] || continue
+        derive_oneline "$2" <"$_file" >>"$1/derived.list"
+    done
+    for _file in "$APT_ETC"/sources.list.d/*.sources; do
+        [ -f "$_file" ] || continue
+        derive_deb822 "$2" <"$_file" >>"$1/derived.sources"
+    done
+    [ -s "$1/derived.list" ] || [ -s "$1/derived.sources" ] ||
+        die "no entry below $APT_ETC offers the archive of this package: $2"
+}
+
 # private_apt DIR URIS: write the derived configuration below DIR
 private_apt()
 {
     mkdir -p "$1/sources" "$1/lists/partial" "$1/cache/archives/partial"
-    for _file in "$APT_ETC"/sources.list "$APT_ETC"/sources.list.d/*.list; do
-        [ -f "$_file" ] || continue
-        derive_oneline "$2" <"$_file" >>"$1/sources/derived.list"
-    done
-    for _file in "$APT_ETC"/sources.list.d/*.sources; do
-        [ -f "$_file" ] || continue
-        derive_deb822 "$2" <"$_file" >>"$1/sources/derived.sources"
-    done
-    [ -s "$1/sources/derived.list" ] || [ -s "$1/sources/derived.sources" ] ||
-        die "no entry below $APT_ETC offers the archive of this package: $2"
+    derived_sources "$1/sources" "$2"
     cat >"$1/apt.conf" <<CONF
 Dir::Etc::SourceList "/dev/null";
 Dir::Etc::SourceParts "$1/sources";
@@ -134,11 +143,18 @@ fetch()
 need apt-get build
 need dpkg-source qemu
 version_only=
+if [ "${1-}" = --derive ]; then
+    shift
+    temp_beside "${TMPDIR:-/tmp}/vgpu-derive"
+    derived_sources "$TEMP" "$(printf '%s\n' "$@")"
+    find "$TEMP" -name 'derived.*' | sort | xargs cat
+    exit 0
+fi
 if [ "${1-}" = --version ]; then
     version_only=1
     shift
 fi
-[ $# -eq 1 ] || die "usage: scripts/get-source.sh [--version] BINARY-PACKAGE"
+[ $# -eq 1 ] || die "usage: scripts/get-source.sh [--version] BINARY-PACKAGE | --derive URI..."
 package=$1
 record=$(source_of "$package" "$(package_version "$package")")
 name=${record% *}
