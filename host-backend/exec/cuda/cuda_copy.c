@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Copies between guest buffers and the device.
+ *
+ * Direct: the first copy that names a buffer registers the buffer's memory with CUDA - only
+ * that buffer's spans, since whatever is registered can be dereferenced by the context's kernels.  From
+ * then on a copy is one asynchronous call per span, by the GPU's own copy engines.
+ *
+ * Staged: for buffers that are not mapped here (Xen), that CUDA refuses to register, or that lie in too
+ * many pieces.  Two pinned slots take turns.  To the device: fill a slot from the guest, start its
+ * transfer, go on with the other slot.  From the device: start both slots' transfers, write each to
+ * the guest when it has arrived.  Only one staged copy is under way in a context; the drain moves it on from
+ * poll(), never waiting.
+ *
+ * Small copies are staged as well until a buffer has been registered: registering costs more than
+ * they do.
+ */
+#include <stdlib.h>
+#include <exec/cuda/cuda_exec.h>
+
+#define REGISTER_MIN_BYTES (64u << 10)
+#define PAGE               4096ull
+
+/* What the executor remembers about a guest buffer. */
+struct cuda_buf {
+    bool refused;
+    size_t count;
+    struct vgpu_span spans[CUDA_MAX_SPANS]; /* registered, whole pages */
+};
+
+static void unregister(struct vgpu_exec *exec, struct cuda_buf *known, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        exec->cu.cuMemHostUnregister(known->spans[i].ptr);
+}
+
+static void register_buf(struct vgpu_exec *exec, struct vgpu_gbuf *buf, struct cuda_buf *known)
+{
+    struct vgpu_span spans[CUDA_MAX_SPANS];
+    int count = vgpu_gbuf_spans(buf, 0, vgpu_gbuf_bytes(buf), spans, CUDA_MAX_SPANS);
+
+    known->refused = true;
+    if (count <= 0)
+        return;
+    for (int i = 0; i < count; i++) {
+        uintptr_t start = (uintptr_t)spans[i].ptr & ~(PAGE - 1);
+        uintptr_t end = ((uintptr_t)spans[i].ptr + spans[i].bytes + PAGE - 1) & ~(PAGE - 1);
+
+        known->spans[i] = (struct vgpu_span){(void *)start, end - start};
+        if (exec->cu.cuMemHostRegister_v2(known->spans[i].ptr, known->spans[i].bytes, 0) !=
+            CUDA_SUCCESS) {
+            unregister(exec, known, (size_t)i);
+            return;
+        }
+    }
+    known->count = (size_t)count;
+    known->refused = false;
+}
+
+void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf)
+{
+    void **priv = vgpu_gbuf_priv(buf);
+    struct cuda_buf *known = *priv;
+
+    if (!known)
+        return;
+    unregister(exec, known, known->count);
+    free(known);
+    *priv = NULL;
+}
+
+enum cuda_copy_way cuda_copy_choose(struct vgpu_exec *exec, struct vgpu_job *job)
+{
+    void **priv = vgpu_gbuf_priv(job->u.copy.buf);
+    struct cuda_buf *known = *priv;
+
+    if (!known) {
+        if (job->u.copy.bytes < REGISTER_MIN_BYTES)
+            return CUDA_COPY_STAGED;
+        known = calloc(1, sizeof(*known));
+        if (!known)
+            return CUDA_COPY_STAGED;
+        *priv = known;
+        register_buf(exec, job->u.copy.buf, known);
+    }
+    return known->refused ? CUDA_COPY_STAGED : CUDA_COPY_DIRECT;
+}
+
+CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
+{
+    const struct vgpu_job_copy *copy = &job->u.copy;
+    struct vgpu_span spans[CUDA_MAX_SPANS];
+    CUresult result = CUDA_SUCCESS;
+    CUdeviceptr dev = copy->dev_addr;
+    int count = vgpu_gbuf_spans(copy->buf, copy->buf_off, copy->bytes, spans, CUDA_MAX_SPANS);
+
+    if (count < 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    for (int i = 0; i < count && result == CUDA_SUCCESS; i++) {
+        if (job->opcode == VGPU_CMD_COPY_H2D)
+            result = exec->cu.cuMemcpyHtoDAsync_v2(dev, spans[i].ptr, spans[i].bytes, stream->cu);
+        else
+            result = exec->cu.cuMemcpyDtoHAsync_v2(spans[i].ptr, dev, spans[i].bytes, stream->cu);
+        dev += spans[i].bytes;
+    }
+    return result;
+}
+
+/* One piece of an overlapping copy, by way of the scratch memory. */
+static CUresult via_scratch(struct vgpu_exec *exec, CUstream stream, CUdeviceptr dst,
+                            CUdeviceptr src, size_t bytes)
+{
+    CUresult result = exec->cu.cuMemcpyDtoDAsync_v2(exec->scratch, src, bytes, stream);
+
+    return result == CUDA_SUCCESS
+               ? exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream)
+               : result;
+}
+
+static CUresult scratch_init(struct vgpu_exec *exec)
+{
+    CUresult result;
+
+    if (exec->scratch)
+        return CUDA_SUCCESS;
+    result = exec->cu.cuEventCreate(&exec->scratch_done, CU_EVENT_DISABLE_TIMING);
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = exec->cu.cuMemAlloc_v2(&exec->scratch, CUDA_BOUNCE_BYTES);
+    if (result != CUDA_SUCCESS)
+        exec->cu.cuEventDestroy_v2(exec->scratch_done);
+    return result;
+}
+
+/* CUDA leaves overlapping copies undefined; the ABI promises memmove's result. */
+CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
+                       const struct vgpu_job_d2d *copy)
+{
+    uint64_t apart = copy->dst > copy->src ? copy->dst - copy->src : copy->src - copy->dst;
+    CUresult result;
+
+    if (apart >= copy->bytes)
+        return exec->cu.cuMemcpyDtoDAsync_v2(copy->dst, copy->src, copy->bytes, stream->cu);
+    if (apart == 0)
+        return CUDA_SUCCESS;
+    result = scratch_init(exec);
+    /* Another stream may still be using the scratch memory. */
+    if (result == CUDA_SUCCESS)
+        result = exec->cu.cuStreamWaitEvent(stream->cu, exec->scratch_done, 0);
+    for (uint64_t done = 0; done < copy->bytes && result == CUDA_SUCCESS;) {
+        uint64_t left = copy->bytes - done;
+        uint64_t piece = left < CUDA_BOUNCE_BYTES ? left : CUDA_BOUNCE_BYTES;
+        uint64_t off = copy->dst < copy->src ? done : left - piece;
+
+        result = via_scratch(exec, stream->cu, copy->dst + off, copy->src + off, piece);
+        done += piece;
+    }
+    return result == CUDA_SUCCESS ? exec->cu.cuEventRecord(exec->scratch_done, stream->cu) : result;
+}
+
+static CUresult slots_init(struct vgpu_exec *exec)
+{
+    for (unsigned int i = 0; i < CUDA_BOUNCE_SLOTS; i++) {
+        struct cuda_bounce_slot *slot = &exec->bounce[i];
+        void *memory;
+        CUresult result;
+
+        if (slot->memory)
+            continue;
+        result = exec->cu.cuEventCreate(&slot->done,
+                                        CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
+        if (result != CUDA_SUCCESS)
+            return result;
+        result = exec->cu.cuMemHostAlloc(&memory, CUDA_BOUNCE_BYTES, 0);
+        if (result != CUDA_SUCCESS) {
+            exec->cu.cuEventDestroy_v2(slot->done);
+            return result;
+        }
+        slot->memory = memory;
+    }
+    return CUDA_SUCCESS;
+}
+
+void cuda_copy_fini(struct vgpu_exec *exec)
+{
+    for (unsigned int i = 0; i < CUDA_BOUNCE_SLOTS; i++) {
+        if (exec->bounce[i].memory) {
+            exec->cu.cuMemFreeHost(exec->bounce[i].memory);
+            exec->cu.cuEventDestroy_v2(exec->bounce[i].done);
+        }
+    }
+}
+
+bool cuda_copy_busy(const struct vgpu_exec *exec)
+{
+    return exec->staged.job != NULL;
+}
+
+void cuda_copy_start(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
+{
+    exec->staged.job = job;
+    exec->staged.stream = stream;
+    exec->staged.issued = 0;
+    exec->staged.landed = 0;
+}
+
+/* Start one slot's transfer of the next piece. */
+static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_bounce_slot *slot, bool to_device)
+{
+    struct cuda_staged *staged = &exec->staged;
+    const struct vgpu_job_copy *copy = &staged->job->u.copy;
+    uint64_t left = copy->bytes - staged->issued;
+    CUdeviceptr dev = copy->dev_addr + staged->issued;
+    CUresult result;
+
+    slot->off = staged->issued;
+    slot->bytes = left < CUDA_BOUNCE_BYTES ? (uint32_t)left : CUDA_BOUNCE_BYTES;
+    if (to_device) {
+        if (vgpu_gbuf_read(copy->buf, copy->buf_off + slot->off, slot->memory, slot->bytes) < 0)
+            return CUDA_ERROR_UNKNOWN;
+        result = exec->cu.cuMemcpyHtoDAsync_v2(dev, slot->memory, slot->bytes, staged->stream->cu);
+    } else {
+        result = exec->cu.cuMemcpyDtoHAsync_v2(slot->memory, dev, slot->bytes, staged->stream->cu);
+    }
+    if (result == CUDA_SUCCESS)
+        result = exec->cu.cuEventRecord(slot->done, staged->stream->cu);
+    if (result == CUDA_SUCCESS) {
+        slot->in_flight = true;
+        slot->to_guest = !to_device;
+        staged->issued += slot->bytes;
+    }
+    return result;
+}
+
+/* The slot's transfer has ended: take what it brought. */
+static CUresult slot_land(struct vgpu_exec *exec, struct cuda_bounce_slot *slot)
+{
+    const struct vgpu_job_copy *copy = &exec->staged.job->u.copy;
+
+    slot->in_flight = false;
+    if (!slot->to_guest)
+        return CUDA_SUCCESS;
+    if (vgpu_gbuf_write(copy->buf, copy->buf_off + slot->off, slot->memory, slot->bytes) < 0)
+        return CUDA_ERROR_UNKNOWN;
+    exec->staged.landed += slot->bytes;
+    return CUDA_SUCCESS;
+}
+
+static bool finish(struct vgpu_exec *exec, CUresult how, CUresult *result)
+{
+    *result = how;
+    exec->staged.job = NULL;
+    return true;
+}
+
+bool cuda_copy_advance(struct vgpu_exec *exec, CUresult *result)
+{
+    struct cuda_staged *staged = &exec->staged;
+    const struct vgpu_job_copy *copy = &staged->job->u.copy;
+    bool to_device = staged->job->opcode == VGPU_CMD_COPY_H2D;
+    CUresult how = slots_init(exec);
+
+    while (how == CUDA_SUCCESS) {
+        struct cuda_bounce_slot *slot = &exec->bounce[staged->next];
+
+        /* The last pieces of a copy to the device may still be on their way when it ends here: its
+         * stream's next mark covers them, and the slots stay taken until then. */
+        if (staged->issued == copy->bytes && (to_device || staged->landed == copy->bytes))
+            return finish(exec, CUDA_SUCCESS, result);
+        if (slot->in_flight) {
+            how = exec->cu.cuEventQuery(slot->done);
+            if (how == CUDA_ERROR_NOT_READY)
+                return false;
+            if (how != CUDA_SUCCESS)
+                break;
+            how = slot_land(exec, slot);
+            if (how != CUDA_SUCCESS)
+                break;
+        }
+        if (staged->issued < copy->bytes)
+            how = slot_issue(exec, slot, to_device);
+        staged->next = (staged->next + 1) % CUDA_BOUNCE_SLOTS;
+    }
+    return finish(exec, how, result);
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cuda executor's own structures.
+ *
+ * Theory of operation.  One exec process has one CUDA context, created in open() and
+ * destroyed by the process's end: CUDA documents that after a sticky error "the process must be
+ * terminated", so nothing here tries to recover one.  The drain thread makes every CUDA call
+ * except one: waiter threads (cuda_wait.c), one per stream that was ever waited for, block in
+ * cuEventSynchronize() while the drain sleeps and write the wake eventfd.
+ *
+ * Jobs.  A stream's jobs pass through two FIFOs: `pending` (accepted, not issued: behind a
+ * staged copy or an event that is itself not issued yet) and `issued` (given to CUDA).  Completion
+ * is learned from *marks*: a mark is an event recorded behind all jobs issued so far; when it has
+ * happened, all of them are done.  Marks are recorded when the drain polls, not per job, so a burst of
+ * launches costs one event.
+ *
+ * Copies from and to guest buffers are direct where CUDA accepted the buffer's memory
+ * (cuMemHostRegister, of that buffer's spans and nothing else), else they go through one pair of
+ * pinned bounce slots (cuda_copy.c).
+ *
+ * Locking: none but the waiter's; everything else belongs to the drain thread.
+ */
+#ifndef VGPU_EXEC_CUDA_EXEC_H
+#define VGPU_EXEC_CUDA_EXEC_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <exec/cuda/cu.h>
+#include <exec/exec.h>
+
+#define CUDA_MAX_STREAMS   256
+#define CUDA_MAX_EVENTS    4096
+#define CUDA_MAX_MODULES   1024
+#define CUDA_MAX_FUNCTIONS 65536
+#define CUDA_MAX_ALLOCS    65536
+#define CUDA_MAX_MARKS     16
+#define CUDA_BOUNCE_SLOTS  2
+#define CUDA_BOUNCE_BYTES  (4u << 20)
+#define CUDA_MAX_SPANS     64    /* pieces of one direct copy */
+#define CUDA_BIG_BYTES     (1ull << 20) /* from here CUDA gives an allocation pages of its own */
+#define CUDA_PAGE_BYTES    (2ull << 20) /* what it takes device memory in */
+#define CUDA_SMALL_BYTES   512u         /* what small allocations are rounded to */
+
+/* Growing table from nonzero 32-bit handles to pointers; slot = handle - 1. */
+struct cuda_table {
+    void **slots;
+    uint32_t count; /* slots in use or freed */
+    uint32_t room;
+    uint32_t max;
+    uint32_t live;
+    uint32_t search; /* no slot below is free */
+};
+
+/* 0 when full or out of memory. */
+uint32_t cuda_table_add(struct cuda_table *table, void *object);
+void *cuda_table_get(const struct cuda_table *table, uint32_t handle);
+void cuda_table_remove(struct cuda_table *table, uint32_t handle);
+void cuda_table_free(struct cuda_table *table);
+
+struct cuda_alloc {
+    CUdeviceptr addr;
+    uint64_t bytes;  /* as asked */
+    uint64_t counted; /* bytes taken from the quota on its own account; 0 if small */
+};
+
+struct cuda_module {
+    CUmodule cu;
+    char *ptx; /* text, kept for parameter layouts where the driver can't tell; or NULL */
+};
+
+struct cuda_function {
+    CUfunction cu;
+    uint32_t module;
+    struct vgpu_func_info info;
+    struct vgpu_param_info *params; /* info.param_count of them */
+    uint32_t dynamic_shared; /* limit set in the driver so far */
+};
+
+struct cuda_event {
+    CUevent cu;
+    uint64_t submitted; /* records accepted ... */
+    uint64_t issued;    /* ... and given to CUDA */
+    uint64_t time_ns;   /* of the last record seen complete, 0 before */
+    uint64_t seen;      /* the record `time_ns` belongs to */
+};
+
+struct cuda_fifo {
+    struct vgpu_job *first;
+    struct vgpu_job *last;
+};
+
+void cuda_fifo_push(struct cuda_fifo *fifo, struct vgpu_job *job);
+struct vgpu_job *cuda_fifo_pop(struct cuda_fifo *fifo);
+
+struct cuda_mark {
+    CUevent cu;
+    struct vgpu_job *last; /* last job the mark covers */
+};
+
+struct cuda_waiter {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    CUevent target;    /* what the thread waits for, NULL: nothing (lock) */
+    bool started, stop;
+};
+
+struct cuda_stream {
+    CUstream cu;
+    uint32_t inflight; /* jobs in both FIFOs */
+    uint32_t unmarked; /* issued behind the newest mark */
+    struct cuda_fifo pending;
+    struct cuda_fifo issued;
+    struct cuda_mark marks[CUDA_MAX_MARKS];
+    uint32_t mark_prod, mark_cons; /* free-running */
+    uint64_t busy_since_ns;        /* host time when it became busy, 0: idle */
+    struct cuda_stream *next_busy, *prev_busy;
+    bool busy;
+    struct cuda_waiter waiter;
+};
+
+struct cuda_bounce_slot {
+    uint8_t *memory; /* pinned */
+    CUevent done;    /* the slot's last transfer */
+    bool in_flight;
+    bool to_guest;   /* its piece is written to the guest when it has arrived */
+    uint64_t off;    /* of the piece in the slot, within the copy */
+    uint32_t bytes;
+};
+
+/* The one staged copy that may be under way. */
+struct cuda_staged {
+    struct vgpu_job *job;
+    struct cuda_stream *stream;
+    uint64_t issued;  /* bytes given to CUDA */
+    uint64_t landed;  /* D2H: bytes written to the guest */
+    uint32_t next;    /* slot to use next */
+};
+
+struct vgpu_exec {
+    struct vgpu_exec_config cfg;
+    struct vgpu_cu cu;
+    CUdevice device;
+    CUcontext context;
+    int wake_fd;
+
+    /* memory: sorted by address */
+    struct cuda_alloc *allocs;
+    uint32_t alloc_count, alloc_room;
+    uint64_t small_bytes;   /* sum of small allocations ... */
+    uint64_t small_counted; /* ... and what the quota holds for them */
+    uint64_t held;
+
+    struct cuda_table modules, functions, streams, events;
+    struct cuda_stream *default_stream;
+    struct cuda_stream *busy; /* list of streams with jobs */
+
+    struct cuda_bounce_slot bounce[CUDA_BOUNCE_SLOTS];
+    struct cuda_staged staged;
+
+    /* Device memory through which overlapping copies go, and the event behind its last use. */
+    CUdeviceptr scratch;
+    CUevent scratch_done;
+
+    CUevent base_event; /* event time zero; renewed, since CUDA measures in float ms */
+    uint64_t base_ns;
+
+    struct cuda_fifo done; /* for poll() */
+    bool faulted;
+    struct vgpu_exec_fault fault;
+    uint64_t kernel_ns, kernels;
+    int32_t priority_least, priority_greatest;
+    struct vgpu_device_props props;
+};
+
+/* cuda_open.c */
+extern const struct vgpu_exec_ops vgpu_exec_cuda;
+uint64_t cuda_now_ns(void);
+/* CUresult -> VGPU_ST_*; a sticky one becomes the executor's fault, naming `what`. */
+uint16_t cuda_status(struct vgpu_exec *exec, CUresult result, const char *what);
+/* As cuda_status(), for a result that can only mean the context is broken. */
+void cuda_lose(struct vgpu_exec *exec, CUresult result, const char *what);
+/* Select a device by UUID ("GPU-..." or "MIG-...") or PCI address; NULL takes the only one. 0 or -errno. */
+int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *device, char *why,
+                       size_t why_bytes);
+
+/* cuda_mem.c */
+uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr);
+uint16_t cuda_mem_free(struct vgpu_exec *exec, uint64_t addr);
+uint64_t cuda_mem_held(struct vgpu_exec *exec);
+/* True if [addr, addr + bytes) lies inside one allocation, or one module variable. */
+bool cuda_mem_valid(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes);
+/* Module variables are memory too: remember and forget them. False when out of memory. */
+bool cuda_mem_adopt(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes, uint32_t module);
+void cuda_mem_disown(struct vgpu_exec *exec, uint32_t module);
+
+/* cuda_module.c, cuda_layout.c */
+uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t bytes, char *log,
+                          size_t log_room, size_t *log_bytes, uint32_t *module);
+uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module);
+uint16_t cuda_func_lookup(struct vgpu_exec *exec, uint32_t module, const char *name,
+                          uint32_t *function, struct vgpu_func_info *info,
+                          struct vgpu_param_info *params, uint32_t room);
+uint16_t cuda_global_lookup(struct vgpu_exec *exec, uint32_t module, const char *name,
+                            struct vgpu_global_info *info);
+uint16_t cuda_launch_check(struct vgpu_exec *exec, const struct vgpu_cmd_launch *launch);
+
+/* cuda_stream.c */
+uint16_t cuda_stream_create(struct vgpu_exec *exec, int32_t priority, uint32_t *stream);
+uint16_t cuda_stream_destroy(struct vgpu_exec *exec, uint32_t stream);
+bool cuda_stream_exists(struct vgpu_exec *exec, uint32_t stream);
+struct cuda_stream *cuda_stream_get(struct vgpu_exec *exec, uint32_t stream);
+struct cuda_stream *cuda_stream_open(struct vgpu_exec *exec, int32_t priority, CUresult *result);
+void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream);
+uint16_t cuda_event_create(struct vgpu_exec *exec, uint32_t *event);
+uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns);
+uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event);
+/* Time of a completed event in CLOCK_MONOTONIC ns. */
+uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event);
+
+/* cuda_job.c */
+enum vgpu_submit_result cuda_submit(struct vgpu_exec *exec, struct vgpu_job *job);
+size_t cuda_poll(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max);
+
+/* cuda_copy.c */
+enum cuda_copy_way { CUDA_COPY_DIRECT, CUDA_COPY_STAGED };
+enum cuda_copy_way cuda_copy_choose(struct vgpu_exec *exec, struct vgpu_job *job);
+CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream,
+                          struct vgpu_job *job);
+CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
+                       const struct vgpu_job_d2d *copy);
+bool cuda_copy_busy(const struct vgpu_exec *exec);
+void cuda_copy_start(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job);
+/* Move the staged copy on as far as it goes now.  True once it is finished (all issued; D2H: all
+ * landed): *result tells how, and its job belongs to the caller. */
+bool cuda_copy_advance(struct vgpu_exec *exec, CUresult *result);
+void cuda_copy_fini(struct vgpu_exec *exec);
+void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
+
+/* cuda_wait.c */
+bool cuda_arm(struct vgpu_exec *exec);
+int cuda_wait_fd(struct vgpu_exec *exec);
+void cuda_waiter_stop(struct cuda_waiter *waiter);
+/* True while the waiter may still be looking at this event. */
+bool cuda_waiter_holds(struct cuda_waiter *waiter, CUevent event);
+
+/* cuda_image.c */
+enum cuda_image_kind { CUDA_IMAGE_BAD, CUDA_IMAGE_TEXT, CUDA_IMAGE_ELF, CUDA_IMAGE_FATBIN };
+/* What the bytes are, and that the sizes they state lie inside them. */
+enum cuda_image_kind cuda_image_check(const void *image, size_t bytes);
+/* Parameters of kernel `name` from PTX text: their number (at most `max`), or -1 if not found. */
+int cuda_image_params(const char *ptx, const char *name, struct vgpu_param_info *params,
+                      unsigned int max);
+
+/* cuda_probe.c */
+int cuda_props(const struct vgpu_cu *cu, CUdevice device, const struct vgpu_exec_config *cfg,
+               struct vgpu_device_props *props, char *why, size_t why_bytes);
+int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
+               size_t why_bytes);
+
+#endif /* VGPU_EXEC_CUDA_EXEC_H */

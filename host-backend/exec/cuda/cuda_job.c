@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queued jobs: issue in order, learn of completion by marks.
+ *
+ * A job is issued as soon as its stream allows: at submit, or later from poll() when it had
+ * to wait in `pending`.  Two things hold a stream back: a staged copy (one at a time in the
+ * context), and an EVENT_WAIT whose record has been accepted but is itself not issued yet -
+ * CUDA would take the event's older record.  Neither can form a cycle: a record waits only for
+ * jobs accepted before it.
+ *
+ * A job CUDA refuses at issue carries its status through the FIFO, so that completions of a
+ * stream stay in order.
+ */
+#include <stdlib.h>
+#include <exec/cuda/cuda_exec.h>
+
+static void busy_insert(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    if (stream->busy)
+        return;
+    stream->busy = true;
+    stream->busy_since_ns = cuda_now_ns();
+    stream->prev_busy = NULL;
+    stream->next_busy = exec->busy;
+    if (exec->busy)
+        exec->busy->prev_busy = stream;
+    exec->busy = stream;
+}
+
+static void busy_remove(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    if (stream->prev_busy)
+        stream->prev_busy->next_busy = stream->next_busy;
+    else
+        exec->busy = stream->next_busy;
+    if (stream->next_busy)
+        stream->next_busy->prev_busy = stream->prev_busy;
+    stream->busy = false;
+    /* Wall time in which the stream had work: launches are not timed one by one, that would
+     * cost each of them two events. */
+    exec->kernel_ns += cuda_now_ns() - stream->busy_since_ns;
+}
+
+static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
+                             struct vgpu_job_launch *launch)
+{
+    struct cuda_function *func = cuda_table_get(&exec->functions, launch->function);
+    size_t bytes = launch->param_bytes;
+    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, launch->params,
+                     VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, VGPU_CU_LAUNCH_PARAM_END};
+
+    if (!func)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (launch->shared_bytes > func->dynamic_shared) {
+        CUresult result = exec->cu.cuFuncSetAttribute(
+            func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)launch->shared_bytes);
+
+        if (result != CUDA_SUCCESS)
+            return result;
+        func->dynamic_shared = launch->shared_bytes;
+    }
+    return exec->cu.cuLaunchKernel(func->cu, launch->grid[0], launch->grid[1], launch->grid[2],
+                                   launch->block[0], launch->block[1], launch->block[2],
+                                   launch->shared_bytes, stream->cu, NULL,
+                                   bytes > 0 ? extra : NULL);
+}
+
+static CUresult issue_memset(struct vgpu_exec *exec, struct cuda_stream *stream,
+                             const struct vgpu_job_memset *set)
+{
+    switch (set->width) {
+    case 1:
+        return exec->cu.cuMemsetD8Async(set->dev_addr, (unsigned char)set->value, set->count,
+                                        stream->cu);
+    case 2:
+        return exec->cu.cuMemsetD16Async(set->dev_addr, (unsigned short)set->value, set->count,
+                                         stream->cu);
+    default: return exec->cu.cuMemsetD32Async(set->dev_addr, set->value, set->count, stream->cu);
+    }
+}
+
+/* Give one job to CUDA.  Copies that must be staged are not issued here. */
+static CUresult issue(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
+{
+    struct cuda_event *event;
+
+    switch (job->opcode) {
+    case VGPU_CMD_NOP: return CUDA_SUCCESS;
+    case VGPU_CMD_COPY_H2D:
+    case VGPU_CMD_COPY_D2H: return cuda_copy_direct(exec, stream, job);
+    case VGPU_CMD_COPY_D2D: return cuda_copy_d2d(exec, stream, &job->u.d2d);
+    case VGPU_CMD_MEMSET: return issue_memset(exec, stream, &job->u.memset);
+    case VGPU_CMD_LAUNCH: return issue_launch(exec, stream, &job->u.launch);
+    case VGPU_CMD_EVENT_RECORD:
+        event = cuda_table_get(&exec->events, job->u.event);
+        event->issued++;
+        return exec->cu.cuEventRecord(event->cu, stream->cu);
+    case VGPU_CMD_EVENT_WAIT:
+        event = cuda_table_get(&exec->events, job->u.event);
+        return event->issued ? exec->cu.cuStreamWaitEvent(stream->cu, event->cu, 0) : CUDA_SUCCESS;
+    default: return CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
+static const char *job_name(const struct vgpu_job *job)
+{
+    switch (job->opcode) {
+    case VGPU_CMD_COPY_H2D: return "copy to the device";
+    case VGPU_CMD_COPY_D2H: return "copy from the device";
+    case VGPU_CMD_COPY_D2D: return "copy on the device";
+    case VGPU_CMD_MEMSET: return "memset";
+    case VGPU_CMD_LAUNCH: return "kernel launch";
+    case VGPU_CMD_EVENT_RECORD: return "event record";
+    case VGPU_CMD_EVENT_WAIT: return "event wait";
+    default: return "command";
+    }
+}
+
+/* The job is with CUDA (or was refused): completion is the next mark's affair. */
+static void issued(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job,
+                   CUresult result)
+{
+    job->status = cuda_status(exec, result, job_name(job));
+    cuda_fifo_push(&stream->issued, job);
+    stream->unmarked++;
+}
+
+static bool is_copy(const struct vgpu_job *job)
+{
+    return job->opcode == VGPU_CMD_COPY_H2D || job->opcode == VGPU_CMD_COPY_D2H;
+}
+
+/* Issue what the stream's pending FIFO allows. */
+static void issue_pending(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    struct vgpu_job *job;
+
+    while ((job = stream->pending.first) && !exec->faulted) {
+        if (exec->staged.job && exec->staged.stream == stream)
+            return;
+        if (job->opcode == VGPU_CMD_EVENT_WAIT) {
+            const struct cuda_event *event = cuda_table_get(&exec->events, job->u.event);
+
+            if (event->issued < (uint64_t)(uintptr_t)job->priv)
+                return;
+        }
+        if (is_copy(job) && job->status == VGPU_ST_OK && job->u.copy.bytes > 0 &&
+            cuda_copy_choose(exec, job) == CUDA_COPY_STAGED) {
+            if (cuda_copy_busy(exec))
+                return;
+            cuda_fifo_pop(&stream->pending);
+            cuda_copy_start(exec, stream, job);
+            return;
+        }
+        cuda_fifo_pop(&stream->pending);
+        if (job->status != VGPU_ST_OK) {
+            cuda_fifo_push(&stream->issued, job);
+            stream->unmarked++;
+        } else {
+            issued(exec, stream, job, issue(exec, stream, job));
+        }
+    }
+}
+
+/* Refusals that need no GPU. */
+static uint16_t check(struct vgpu_exec *exec, struct vgpu_job *job)
+{
+    struct cuda_event *event;
+
+    switch (job->opcode) {
+    case VGPU_CMD_COPY_H2D:
+    case VGPU_CMD_COPY_D2H:
+        return job->u.copy.bytes == 0 ||
+                       cuda_mem_valid(exec, job->u.copy.dev_addr, job->u.copy.bytes)
+                   ? VGPU_ST_OK
+                   : VGPU_ST_BAD_ADDRESS;
+    case VGPU_CMD_COPY_D2D:
+        return job->u.d2d.bytes == 0 ||
+                       (cuda_mem_valid(exec, job->u.d2d.dst, job->u.d2d.bytes) &&
+                        cuda_mem_valid(exec, job->u.d2d.src, job->u.d2d.bytes))
+                   ? VGPU_ST_OK
+                   : VGPU_ST_BAD_ADDRESS;
+    case VGPU_CMD_MEMSET:
+        if (job->u.memset.count > (1ull << 48) || job->u.memset.dev_addr % job->u.memset.width)
+            return VGPU_ST_BAD_VALUE;
+        return job->u.memset.count == 0 ||
+                       cuda_mem_valid(exec, job->u.memset.dev_addr,
+                                      job->u.memset.count * job->u.memset.width)
+                   ? VGPU_ST_OK
+                   : VGPU_ST_BAD_ADDRESS;
+    case VGPU_CMD_EVENT_RECORD:
+        event = cuda_table_get(&exec->events, job->u.event);
+        if (!event)
+            return VGPU_ST_BAD_HANDLE;
+        job->priv = (void *)(uintptr_t)++event->submitted;
+        return VGPU_ST_OK;
+    case VGPU_CMD_EVENT_WAIT:
+        event = cuda_table_get(&exec->events, job->u.event);
+        if (!event)
+            return VGPU_ST_BAD_HANDLE;
+        job->priv = (void *)(uintptr_t)event->submitted;
+        return VGPU_ST_OK;
+    default: return VGPU_ST_OK;
+    }
+}
+
+static bool is_empty_work(const struct vgpu_job *job)
+{
+    return job->opcode == VGPU_CMD_NOP || (is_copy(job) && job->u.copy.bytes == 0) ||
+           (job->opcode == VGPU_CMD_COPY_D2D && job->u.d2d.bytes == 0) ||
+           (job->opcode == VGPU_CMD_MEMSET && job->u.memset.count == 0);
+}
+
+enum vgpu_submit_result cuda_submit(struct vgpu_exec *exec, struct vgpu_job *job)
+{
+    struct cuda_stream *stream = cuda_stream_get(exec, job->stream);
+
+    if (exec->faulted || !stream) {
+        job->status = exec->faulted ? exec->fault.status : VGPU_ST_BAD_HANDLE;
+        return VGPU_SUBMIT_DONE;
+    }
+    if (stream->inflight >= exec->cfg.max_inflight)
+        return VGPU_SUBMIT_FULL;
+    job->status = check(exec, job);
+    if (!stream->busy && (job->status != VGPU_ST_OK || is_empty_work(job)))
+        return VGPU_SUBMIT_DONE;
+    if (is_empty_work(job))
+        job->opcode = VGPU_CMD_NOP;
+    stream->inflight++;
+    busy_insert(exec, stream);
+    cuda_fifo_push(&stream->pending, job);
+    issue_pending(exec, stream);
+    return VGPU_SUBMIT_QUEUED;
+}
+
+static void complete(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
+{
+    if (exec->faulted && job->status == VGPU_ST_OK)
+        job->status = exec->fault.status;
+    if (job->status == VGPU_ST_OK && job->opcode == VGPU_CMD_LAUNCH)
+        exec->kernels++;
+    if (job->status == VGPU_ST_OK && job->opcode == VGPU_CMD_EVENT_RECORD) {
+        struct cuda_event *event = cuda_table_get(&exec->events, job->u.event);
+
+        job->result = cuda_event_time(exec, event->cu);
+        if (event->seen < (uint64_t)(uintptr_t)job->priv) {
+            event->seen = (uint64_t)(uintptr_t)job->priv;
+            event->time_ns = job->result;
+        }
+    }
+    stream->inflight--;
+    cuda_fifo_push(&exec->done, job);
+}
+
+/* Harvest completed marks, oldest first. */
+static void harvest(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    while (stream->mark_cons != stream->mark_prod && !exec->faulted) {
+        struct cuda_mark *mark = &stream->marks[stream->mark_cons % CUDA_MAX_MARKS];
+        CUresult result = exec->cu.cuEventQuery(mark->cu);
+        struct vgpu_job *job;
+
+        if (result == CUDA_ERROR_NOT_READY)
+            return;
+        if (result != CUDA_SUCCESS) {
+            cuda_lose(exec, result, job_name(stream->issued.first));
+            return;
+        }
+        do {
+            job = cuda_fifo_pop(&stream->issued);
+            complete(exec, stream, job);
+        } while (job != mark->last);
+        stream->mark_cons++;
+    }
+}
+
+static void mark(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    struct cuda_mark *next = &stream->marks[stream->mark_prod % CUDA_MAX_MARKS];
+    CUresult result;
+
+    if (stream->unmarked == 0 || stream->mark_prod - stream->mark_cons == CUDA_MAX_MARKS ||
+        cuda_waiter_holds(&stream->waiter, next->cu))
+        return;
+    result = exec->cu.cuEventRecord(next->cu, stream->cu);
+    if (result != CUDA_SUCCESS) {
+        cuda_lose(exec, result, "marking a stream");
+        return;
+    }
+    next->last = stream->issued.last;
+    stream->mark_prod++;
+    stream->unmarked = 0;
+}
+
+/* After a sticky error nothing will ever complete: everything ends with the fault. */
+static void flush(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    struct vgpu_job *job;
+
+    while ((job = cuda_fifo_pop(&stream->issued)))
+        complete(exec, stream, job);
+    if (exec->staged.job && exec->staged.stream == stream) {
+        complete(exec, stream, exec->staged.job);
+        exec->staged.job = NULL;
+    }
+    while ((job = cuda_fifo_pop(&stream->pending)))
+        complete(exec, stream, job);
+    stream->mark_cons = stream->mark_prod;
+    stream->unmarked = 0;
+}
+
+static void advance_staged(struct vgpu_exec *exec)
+{
+    struct cuda_stream *stream = exec->staged.stream;
+    struct vgpu_job *job = exec->staged.job;
+    CUresult result;
+
+    if (job && !exec->faulted && cuda_copy_advance(exec, &result))
+        issued(exec, stream, job, result);
+}
+
+size_t cuda_poll(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max)
+{
+    struct cuda_stream *next;
+    size_t count = 0;
+
+    if (!exec->done.first) {
+        advance_staged(exec);
+        for (struct cuda_stream *stream = exec->busy; stream; stream = next) {
+            next = stream->next_busy;
+            issue_pending(exec, stream);
+            mark(exec, stream);
+            harvest(exec, stream);
+            if (exec->faulted)
+                flush(exec, stream);
+            if (stream->inflight == 0)
+                busy_remove(exec, stream);
+        }
+    }
+    while (count < max && exec->done.first)
+        jobs[count++] = cuda_fifo_pop(&exec->done);
+    return count;
+}

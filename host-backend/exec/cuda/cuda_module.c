@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Modules, functions, variables, and the checks before a launch.
+ *
+ * An image is checked by cuda_image.c, then given to the driver's loader with buffers for its logs;
+ * both logs go to the guest, errors first.  A function gets one handle however often it is looked
+ * up; it dies with its module.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <exec/cuda/cuda_exec.h>
+
+#define LOG_BYTES  (64u << 10)
+#define MAX_PARAMS 1024u
+
+static void log_put(char *log, size_t room, size_t *used, const char *text)
+{
+    size_t len = strlen(text);
+
+    if (room == 0)
+        return;
+    if (len > room - 1 - *used)
+        len = room - 1 - *used;
+    memcpy(log + *used, text, len);
+    *used += len;
+    log[*used] = '\0';
+}
+
+/* The driver's loader with both its logs. */
+static CUresult load(struct vgpu_exec *exec, CUmodule *module, const void *image, char *errors,
+                     char *info)
+{
+    int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+                     CU_JIT_INFO_LOG_BUFFER, CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES};
+    /* Sizes are passed in the pointer-sized slots themselves. */
+    void *values[] = {errors, (void *)(uintptr_t)(LOG_BYTES - 1), info,
+                      (void *)(uintptr_t)(LOG_BYTES - 1)};
+
+    return exec->cu.cuModuleLoadDataEx(module, image, 4, options, values);
+}
+
+static uint16_t load_logged(struct vgpu_exec *exec, struct cuda_module *module, const void *image,
+                            char *log, size_t log_room, size_t *log_bytes)
+{
+    char *errors = calloc(2, LOG_BYTES);
+    char text[160];
+    CUresult result;
+
+    if (!errors)
+        return VGPU_ST_HOST_MEMORY;
+    result = load(exec, &module->cu, image, errors, errors + LOG_BYTES);
+    log_put(log, log_room, log_bytes, errors);
+    log_put(log, log_room, log_bytes, errors + LOG_BYTES);
+    if (result != CUDA_SUCCESS && *log_bytes == 0)
+        log_put(log, log_room, log_bytes, vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
+    free(errors);
+    return cuda_status(exec, result, "loading a module");
+}
+
+uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t bytes, char *log,
+                          size_t log_room, size_t *log_bytes, uint32_t *module)
+{
+    enum cuda_image_kind kind = cuda_image_check(image, bytes);
+    struct cuda_module *made;
+    char *text = NULL;
+    uint16_t status;
+
+    *log_bytes = 0;
+    if (exec->faulted)
+        return exec->fault.status;
+    if (kind == CUDA_IMAGE_BAD) {
+        log_put(log, log_room, log_bytes,
+                "neither PTX, cubin nor fatbin, or its headers point outside it\n");
+        return VGPU_ST_BAD_IMAGE;
+    }
+    made = calloc(1, sizeof(*made));
+    if (!made)
+        return VGPU_ST_HOST_MEMORY;
+    if (kind == CUDA_IMAGE_TEXT) {
+        text = malloc(bytes + 1);
+        if (!text) {
+            free(made);
+            return VGPU_ST_HOST_MEMORY;
+        }
+        memcpy(text, image, bytes);
+        text[bytes] = '\0';
+        image = text;
+    }
+    status = load_logged(exec, made, image, log, log_room, log_bytes);
+    if (status != VGPU_ST_OK)
+        goto err_free;
+    *module = cuda_table_add(&exec->modules, made);
+    if (*module == 0) {
+        exec->cu.cuModuleUnload(made->cu);
+        status = VGPU_ST_LIMIT;
+        goto err_free;
+    }
+    if (exec->cu.cuFuncGetParamInfo)
+        free(text);
+    else
+        made->ptx = text;
+    return VGPU_ST_OK;
+
+err_free:
+    free(text);
+    free(made);
+    return status;
+}
+
+uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module)
+{
+    struct cuda_module *found = cuda_table_get(&exec->modules, module);
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (!found)
+        return VGPU_ST_BAD_HANDLE;
+    for (uint32_t handle = 1; handle <= exec->functions.count; handle++) {
+        struct cuda_function *func = cuda_table_get(&exec->functions, handle);
+
+        if (func && func->module == module) {
+            cuda_table_remove(&exec->functions, handle);
+            free(func->params);
+            free(func);
+        }
+    }
+    cuda_mem_disown(exec, module);
+    cuda_table_remove(&exec->modules, module);
+    exec->cu.cuModuleUnload(found->cu);
+    free(found->ptx);
+    free(found);
+    return VGPU_ST_OK;
+}
+
+/* Parameters by the driver, else by the PTX text; false if neither can tell. */
+static bool params_find(struct vgpu_exec *exec, const struct cuda_module *module, const char *name,
+                        CUfunction cu, struct vgpu_param_info *params, uint32_t *count)
+{
+    if (exec->cu.cuFuncGetParamInfo) {
+        size_t offset, bytes;
+
+        for (*count = 0; *count < MAX_PARAMS; (*count)++) {
+            if (exec->cu.cuFuncGetParamInfo(cu, *count, &offset, &bytes) != CUDA_SUCCESS)
+                return true;
+            params[*count].offset = (uint32_t)offset;
+            params[*count].bytes = (uint32_t)bytes;
+        }
+        return false;
+    }
+    if (module->ptx) {
+        int found = cuda_image_params(module->ptx, name, params, MAX_PARAMS);
+
+        *count = found > 0 ? (uint32_t)found : 0;
+        return found >= 0;
+    }
+    return false;
+}
+
+static uint32_t attribute(struct vgpu_exec *exec, CUfunction cu, int which)
+{
+    int value = 0;
+
+    return exec->cu.cuFuncGetAttribute(&value, which, cu) == CUDA_SUCCESS && value > 0
+               ? (uint32_t)value
+               : 0;
+}
+
+static void info_fill(struct vgpu_exec *exec, struct cuda_function *func)
+{
+    struct vgpu_func_info *info = &func->info;
+    uint32_t limit = exec->props.max_shared_per_block;
+
+    info->max_threads = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
+    info->static_shared_bytes = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
+    info->const_bytes = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES);
+    info->local_bytes = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
+    info->regs = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_NUM_REGS);
+    info->ptx_version = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_PTX_VERSION);
+    info->binary_version = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_BINARY_VERSION);
+    info->max_dynamic_shared_bytes =
+        info->static_shared_bytes < limit ? limit - info->static_shared_bytes : 0;
+    func->dynamic_shared =
+        attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
+    for (uint32_t i = 0; i < info->param_count; i++) {
+        uint32_t end = func->params[i].offset + func->params[i].bytes;
+
+        if (end > info->param_bytes)
+            info->param_bytes = end;
+    }
+}
+
+static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *name, CUfunction cu,
+                          uint32_t *function)
+{
+    struct vgpu_param_info *params = calloc(MAX_PARAMS, sizeof(*params));
+    struct cuda_function *func = calloc(1, sizeof(*func));
+    struct vgpu_param_info *fit;
+    uint32_t count = 0;
+    uint16_t status = VGPU_ST_HOST_MEMORY;
+
+    if (!params || !func)
+        goto err_free;
+    status = VGPU_ST_NOT_SUPPORTED;
+    if (!params_find(exec, cuda_table_get(&exec->modules, module), name, cu, params, &count))
+        goto err_free;
+    fit = realloc(params, (count ? count : 1) * sizeof(*params));
+    func->params = fit ? fit : params;
+    func->cu = cu;
+    func->module = module;
+    func->info.param_count = count;
+    info_fill(exec, func);
+    *function = cuda_table_add(&exec->functions, func);
+    if (*function != 0)
+        return VGPU_ST_OK;
+    params = func->params;
+    status = VGPU_ST_LIMIT;
+
+err_free:
+    free(params);
+    free(func);
+    return status;
+}
+
+uint16_t cuda_func_lookup(struct vgpu_exec *exec, uint32_t module, const char *name,
+                          uint32_t *function, struct vgpu_func_info *info,
+                          struct vgpu_param_info *params, uint32_t room)
+{
+    struct cuda_module *found = cuda_table_get(&exec->modules, module);
+    const struct cuda_function *func = NULL;
+    CUfunction cu;
+    CUresult result;
+    uint16_t status;
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (!found)
+        return VGPU_ST_BAD_HANDLE;
+    result = exec->cu.cuModuleGetFunction(&cu, found->cu, name);
+    if (result != CUDA_SUCCESS)
+        return cuda_status(exec, result, "cuModuleGetFunction");
+    for (uint32_t handle = 1; handle <= exec->functions.count && !func; handle++) {
+        const struct cuda_function *other = cuda_table_get(&exec->functions, handle);
+
+        if (other && other->module == module && other->cu == cu) {
+            func = other;
+            *function = handle;
+        }
+    }
+    if (!func) {
+        status = func_make(exec, module, name, cu, function);
+        if (status != VGPU_ST_OK)
+            return status;
+        func = cuda_table_get(&exec->functions, *function);
+    }
+    *info = func->info;
+    if (room > func->info.param_count)
+        room = func->info.param_count;
+    memcpy(params, func->params, room * sizeof(*params));
+    return VGPU_ST_OK;
+}
+
+uint16_t cuda_global_lookup(struct vgpu_exec *exec, uint32_t module, const char *name,
+                            struct vgpu_global_info *info)
+{
+    struct cuda_module *found = cuda_table_get(&exec->modules, module);
+    CUdeviceptr addr;
+    size_t bytes;
+    CUresult result;
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (!found)
+        return VGPU_ST_BAD_HANDLE;
+    result = exec->cu.cuModuleGetGlobal_v2(&addr, &bytes, found->cu, name);
+    if (result != CUDA_SUCCESS)
+        return cuda_status(exec, result, "cuModuleGetGlobal");
+    if (!cuda_mem_adopt(exec, addr, bytes, module))
+        return VGPU_ST_LIMIT;
+    info->addr = addr;
+    info->bytes = bytes;
+    return VGPU_ST_OK;
+}
+
+uint16_t cuda_launch_check(struct vgpu_exec *exec, const struct vgpu_cmd_launch *launch)
+{
+    const struct cuda_function *func = cuda_table_get(&exec->functions, launch->function);
+    uint64_t threads = 1;
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (!func)
+        return VGPU_ST_BAD_HANDLE;
+    if (launch->param_bytes != func->info.param_bytes)
+        return VGPU_ST_BAD_PARAMS;
+    for (int i = 0; i < 3; i++) {
+        if (launch->grid[i] == 0 || launch->block[i] == 0)
+            return VGPU_ST_BAD_VALUE;
+        if (launch->grid[i] > exec->props.max_grid[i] || launch->block[i] > exec->props.max_block[i])
+            return VGPU_ST_LAUNCH_RESOURCES;
+        threads *= launch->block[i];
+    }
+    if (threads > func->info.max_threads ||
+        launch->shared_bytes > func->info.max_dynamic_shared_bytes)
+        return VGPU_ST_LAUNCH_RESOURCES;
+    return VGPU_ST_OK;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Choosing the GPU, creating the context, and the executor's table of operations.
+ *
+ * A GPU is named by what stays the same when a machine is changed: its UUID ("GPU-...", "MIG-...")
+ * or its PCI address.  A bare index is refused, and no name at all is accepted only where there
+ * is nothing to choose.
+ *
+ * Limits on the device's stack, printf buffer and heap are set before anything is launched:
+ * they come out of device memory that no quota sees.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+#include <sys/eventfd.h>
+#include <exec/cuda/cuda_exec.h>
+
+#define STACK_BYTES  (4u << 10)
+#define PRINTF_BYTES (1u << 20)
+#define HEAP_BYTES   (8u << 20)
+
+static void uuid_text(const CUuuid *uuid, const char *prefix, char *text, size_t bytes)
+{
+    const unsigned char *b = (const unsigned char *)uuid->bytes;
+
+    snprintf(text, bytes,
+             "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", prefix, b[0],
+             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+}
+
+static bool device_matches(const struct vgpu_cu *cu, CUdevice device, const char *want)
+{
+    char text[64] = "";
+    CUuuid uuid;
+
+    if (cu->cuDeviceGetUuid_v2(&uuid, device) == CUDA_SUCCESS) {
+        uuid_text(&uuid, "GPU-", text, sizeof(text));
+        if (strcasecmp(text, want) == 0)
+            return true;
+        uuid_text(&uuid, "MIG-", text, sizeof(text));
+        if (strcasecmp(text, want) == 0)
+            return true;
+    }
+    if (cu->cuDeviceGetPCIBusId(text, sizeof(text), device) != CUDA_SUCCESS)
+        return false;
+    /* The domain may be left out: 0000:41:00.0 is also 41:00.0. */
+    return strcasecmp(text, want) == 0 ||
+           (strlen(text) > 5 && text[4] == ':' && strcasecmp(text + 5, want) == 0);
+}
+
+static bool is_index(const char *want)
+{
+    while (isdigit((unsigned char)*want))
+        want++;
+    return *want == '\0';
+}
+
+int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *device, char *why,
+                       size_t why_bytes)
+{
+    int count = 0;
+    CUresult result = cu->cuDeviceGetCount(&count);
+    char text[160];
+
+    if (result != CUDA_SUCCESS || count == 0) {
+        snprintf(why, why_bytes, "no CUDA device: %s",
+                 result == CUDA_SUCCESS ? "the driver reports none"
+                                        : vgpu_cu_error(cu, result, text, sizeof(text)));
+        return -ENODEV;
+    }
+    if (!want || want[0] == '\0') {
+        if (count == 1)
+            return cu->cuDeviceGet(device, 0) == CUDA_SUCCESS ? 0 : -ENODEV;
+        snprintf(why, why_bytes,
+                 "%d CUDA devices: name one by device=GPU-<uuid>, MIG-<uuid> or a PCI address", count);
+        return -EINVAL;
+    }
+    if (is_index(want)) {
+        snprintf(why, why_bytes,
+                 "device=%s is an index, which may mean another GPU after a reboot: give "
+                 "GPU-<uuid>, MIG-<uuid> or a PCI address",
+                 want);
+        return -EINVAL;
+    }
+    for (int i = 0; i < count; i++) {
+        if (cu->cuDeviceGet(device, i) == CUDA_SUCCESS && device_matches(cu, *device, want))
+            return 0;
+    }
+    snprintf(why, why_bytes, "none of %d CUDA devices is %s (a UUID or a PCI address)", count, want);
+    return -ENODEV;
+}
+
+static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
+{
+    const struct vgpu_cu *cu = &exec->cu;
+    char text[160];
+    CUresult result;
+    int least = 0, greatest = 0;
+
+    result = cu->cuCtxCreate_v2(&exec->context, CU_CTX_SCHED_BLOCKING_SYNC | CU_CTX_MAP_HOST,
+                                exec->device);
+    if (result != CUDA_SUCCESS) {
+        exec->context = NULL;
+        snprintf(why, why_bytes, "creating a CUDA context: %s",
+                 vgpu_cu_error(cu, result, text, sizeof(text)));
+        return result == CUDA_ERROR_OUT_OF_MEMORY ? -ENOMEM : -EIO;
+    }
+    cu->cuCtxSetLimit(CU_LIMIT_STACK_SIZE, STACK_BYTES);
+    cu->cuCtxSetLimit(CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES);
+    cu->cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, HEAP_BYTES);
+    cu->cuCtxGetStreamPriorityRange(&least, &greatest);
+    exec->priority_least = least;
+    exec->priority_greatest = greatest;
+    exec->default_stream = cuda_stream_open(exec, 0, &result);
+    if (!exec->default_stream) {
+        snprintf(why, why_bytes, "creating a stream: %s",
+                 vgpu_cu_error(cu, result, text, sizeof(text)));
+        return -EIO;
+    }
+    return cuda_props(cu, exec->device, &exec->cfg, &exec->props, why, why_bytes);
+}
+
+static void cuda_close(struct vgpu_exec *exec)
+{
+    uint32_t i;
+
+    for (i = 1; i <= exec->streams.count; i++) {
+        if (cuda_table_get(&exec->streams, i))
+            cuda_stream_destroy(exec, i);
+    }
+    if (exec->default_stream)
+        cuda_stream_close(exec, exec->default_stream);
+    cuda_copy_fini(exec);
+    for (i = 1; i <= exec->events.count; i++) {
+        if (cuda_table_get(&exec->events, i))
+            cuda_event_destroy(exec, i);
+    }
+    for (i = 1; i <= exec->functions.count; i++) {
+        struct cuda_function *func = cuda_table_get(&exec->functions, i);
+
+        if (func)
+            free(func->params);
+        free(func);
+    }
+    for (i = 1; i <= exec->modules.count; i++) {
+        struct cuda_module *module = cuda_table_get(&exec->modules, i);
+
+        if (module)
+            free(module->ptx);
+        free(module);
+    }
+    /* Ends whatever still runs and frees what CUDA holds for the context. */
+    if (exec->context)
+        exec->cu.cuCtxDestroy_v2(exec->context);
+    cuda_table_free(&exec->streams);
+    cuda_table_free(&exec->events);
+    cuda_table_free(&exec->functions);
+    cuda_table_free(&exec->modules);
+    free(exec->allocs);
+    if (exec->wake_fd >= 0)
+        close(exec->wake_fd);
+    vgpu_cu_unload(&exec->cu);
+    free(exec);
+}
+
+static int cuda_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,
+                     size_t why_bytes)
+{
+    struct vgpu_exec *exec = calloc(1, sizeof(*exec));
+    char text[160];
+    CUresult result;
+    int ret;
+
+    if (!exec)
+        return -ENOMEM;
+    exec->cfg = *cfg;
+    exec->modules.max = CUDA_MAX_MODULES;
+    exec->functions.max = CUDA_MAX_FUNCTIONS;
+    exec->streams.max = CUDA_MAX_STREAMS;
+    exec->events.max = CUDA_MAX_EVENTS;
+    exec->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (exec->wake_fd < 0) {
+        ret = -errno;
+        snprintf(why, why_bytes, "eventfd: %s", strerror(-ret));
+        goto err_close;
+    }
+    /* The driver's compile cache would be a file shared by tenants. */
+    setenv("CUDA_CACHE_DISABLE", "1", 1);
+    ret = vgpu_cu_load(&exec->cu, why, why_bytes);
+    if (ret < 0)
+        goto err_close;
+    result = exec->cu.cuInit(0);
+    if (result != CUDA_SUCCESS) {
+        snprintf(why, why_bytes, "cuInit: %s", vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
+        ret = -ENODEV;
+        goto err_close;
+    }
+    ret = cuda_choose_device(&exec->cu, cfg->device, &exec->device, why, why_bytes);
+    if (ret == 0)
+        ret = context_init(exec, why, why_bytes);
+    if (ret == 0) {
+        *out = exec;
+        return 0;
+    }
+
+err_close:
+    cuda_close(exec);
+    return ret;
+}
+
+static bool cuda_fault(struct vgpu_exec *exec, struct vgpu_exec_fault *fault)
+{
+    if (exec->faulted)
+        *fault = exec->fault;
+    return exec->faulted;
+}
+
+static void cuda_usage(struct vgpu_exec *exec, uint64_t *kernel_ns, uint64_t *kernels)
+{
+    uint64_t now = cuda_now_ns();
+
+    *kernel_ns = exec->kernel_ns;
+    for (const struct cuda_stream *s = exec->busy; s; s = s->next_busy)
+        *kernel_ns += now - s->busy_since_ns;
+    *kernels = exec->kernels;
+}
+
+static void cuda_cancel(struct vgpu_exec *exec)
+{
+    /* CUDA has no call that ends a running kernel: the process itself is killed instead. */
+    (void)exec;
+}
+
+const struct vgpu_exec_ops vgpu_exec_cuda = {
+    .name = "cuda",
+    .kind = VGPU_EXEC_CUDA,
+    .probe = cuda_probe,
+    .open = cuda_open,
+    .close = cuda_close,
+    .mem_alloc = cuda_mem_alloc,
+    .mem_free = cuda_mem_free,
+    .mem_held = cuda_mem_held,
+    .module_load = cuda_module_load,
+    .module_unload = cuda_module_unload,
+    .func_lookup = cuda_func_lookup,
+    .global_lookup = cuda_global_lookup,
+    .stream_create = cuda_stream_create,
+    .stream_destroy = cuda_stream_destroy,
+    .stream_exists = cuda_stream_exists,
+    .event_create = cuda_event_create,
+    .event_query = cuda_event_query,
+    .event_destroy = cuda_event_destroy,
+    .launch_check = cuda_launch_check,
+    .buf_detach = cuda_buf_detach,
+    .submit = cuda_submit,
+    .poll = cuda_poll,
+    .wait_fd = cuda_wait_fd,
+    .arm = cuda_arm,
+    .fault = cuda_fault,
+    .usage = cuda_usage,
+    .cancel = cuda_cancel,
+};

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sanity gate: is there a GPU that really computes?
+ *
+ * Run by `vgpud --probe` and at every start of a cuda executor, in a process of its own.  Each
+ * check prints one line, for people and scripts alike:
+ *
+ *   VGPU_PROBE status=PASS|FAIL|WARN check=<name> detail="..." remediation="..."
+ *
+ * and the last line is `VGPU_PROBE failures=N`.  The checks go from "is there a driver" to a kernel
+ * whose result is compared element by element, because a driver that loads and a GPU that
+ * computes are different things: in a Xen Dom0 the first has been seen without the second.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <exec/cuda/cuda_exec.h>
+
+#define PROBE_THREADS  256u
+#define PROBE_ELEMENTS 4096u
+
+/* c[i] = a[i] + b[i] for i < n, in the oldest PTX every supported driver compiles. */
+static const char probe_ptx[] =
+    ".version 6.0\n.target sm_50\n.address_size 64\n"
+    ".visible .entry probe_add(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n)\n"
+    "{\n"
+    "  .reg .pred %p<2>;\n  .reg .b32 %r<9>;\n  .reg .b64 %d<9>;\n"
+    "  ld.param.u64 %d1, [a];\n  ld.param.u64 %d2, [b];\n  ld.param.u64 %d3, [c];\n"
+    "  ld.param.u32 %r1, [n];\n"
+    "  mov.u32 %r2, %ctaid.x;\n  mov.u32 %r3, %ntid.x;\n  mov.u32 %r4, %tid.x;\n"
+    "  mad.lo.s32 %r5, %r2, %r3, %r4;\n"
+    "  setp.ge.u32 %p1, %r5, %r1;\n  @%p1 bra done;\n"
+    "  mul.wide.u32 %d4, %r5, 4;\n"
+    "  add.s64 %d5, %d1, %d4;\n  add.s64 %d6, %d2, %d4;\n  add.s64 %d7, %d3, %d4;\n"
+    "  ld.global.u32 %r6, [%d5];\n  ld.global.u32 %r7, [%d6];\n"
+    "  add.u32 %r8, %r6, %r7;\n  st.global.u32 [%d7], %r8;\n"
+    "done:\n  ret;\n}\n";
+
+struct probe {
+    const struct vgpu_exec_config *cfg;
+    struct vgpu_cu cu;
+    CUdevice device;
+    unsigned int failures;
+    char *why;
+    size_t why_bytes;
+};
+
+/* Quotes would end a field of the line early. */
+static void unquote(char *text)
+{
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\n')
+            *text = '\'';
+    }
+}
+
+static void report(const char *status, const char *check, char *detail, const char *remediation)
+{
+    unquote(detail);
+    printf("VGPU_PROBE status=%s check=%s detail=\"%s\" remediation=\"%s\"\n", status, check, detail,
+           remediation);
+    fflush(stdout);
+}
+
+__attribute__((format(printf, 3, 4))) static void pass(struct probe *probe, const char *check,
+                                                       const char *format, ...)
+{
+    char detail[300];
+    va_list args;
+
+    (void)probe;
+    va_start(args, format);
+    vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    report("PASS", check, detail, "");
+}
+
+static void warn(const char *check, const char *what, const char *remediation)
+{
+    char detail[300];
+
+    snprintf(detail, sizeof(detail), "%s", what);
+    report("WARN", check, detail, remediation);
+}
+
+static bool in_dom0(void)
+{
+    char text[64] = "";
+    FILE *file = fopen("/proc/xen/capabilities", "re");
+
+    if (!file)
+        return false;
+    if (!fgets(text, sizeof(text), file))
+        text[0] = '\0';
+    fclose(file);
+    return strstr(text, "control_d") != NULL;
+}
+
+/* A failed check; the first one is also the reason the caller hears. Returns -ENODEV. */
+static int fail(struct probe *probe, const char *check, const char *what, const char *remediation)
+{
+    char detail[300];
+
+    snprintf(detail, sizeof(detail), "%s", what);
+    if (probe->failures++ == 0)
+        snprintf(probe->why, probe->why_bytes, "%s: %s; %s%s", check, what, remediation,
+                 in_dom0() ? " (this is a Xen Dom0, where the NVIDIA driver may not work at all: "
+                             "give the GPU to a service VM instead)"
+                           : "");
+    report("FAIL", check, detail, remediation);
+    return -ENODEV;
+}
+
+static int fail_cu(struct probe *probe, const char *check, CUresult result, const char *remediation)
+{
+    char text[200];
+
+    return fail(probe, check, vgpu_cu_error(&probe->cu, result, text, sizeof(text)), remediation);
+}
+
+int cuda_props(const struct vgpu_cu *cu, CUdevice device, const struct vgpu_exec_config *cfg,
+               struct vgpu_device_props *props, char *why, size_t why_bytes)
+{
+    static const struct {
+        int attribute;
+        size_t offset;
+    } map[] = {
+#define PROP(attribute, field) {attribute, offsetof(struct vgpu_device_props, field)}
+        PROP(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, compute_major),
+        PROP(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, compute_minor),
+        PROP(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, multiprocessors),
+        PROP(CU_DEVICE_ATTRIBUTE_WARP_SIZE, warp_size),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, max_threads_per_block),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X, max_block[0]),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y, max_block[1]),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z, max_block[2]),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X, max_grid[0]),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y, max_grid[1]),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z, max_grid[2]),
+        PROP(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, max_shared_per_block),
+#undef PROP
+    };
+    size_t total = 0;
+    int value;
+    CUuuid uuid;
+
+    memset(props, 0, sizeof(*props));
+    for (size_t i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
+        if (cu->cuDeviceGetAttribute(&value, map[i].attribute, device) != CUDA_SUCCESS) {
+            snprintf(why, why_bytes, "device attribute %d can't be read", map[i].attribute);
+            return -EIO;
+        }
+        *(__le32 *)((char *)props + map[i].offset) = (uint32_t)value;
+    }
+    if (cu->cuDeviceGetAttribute(&value, CU_DEVICE_ATTRIBUTE_CLOCK_RATE, device) == CUDA_SUCCESS)
+        props->clock_khz = (uint32_t)value;
+    if (cu->cuDriverGetVersion(&value) == CUDA_SUCCESS)
+        props->driver_version = (uint32_t)value;
+    if (cu->cuDeviceGetUuid_v2(&uuid, device) == CUDA_SUCCESS)
+        memcpy(props->uuid, uuid.bytes, sizeof(props->uuid));
+    if (cu->cuDeviceTotalMem_v2(&total, device) != CUDA_SUCCESS ||
+        cu->cuDeviceGetName((char *)props->name, sizeof(props->name), device) != CUDA_SUCCESS) {
+        snprintf(why, why_bytes, "the device's name or memory size can't be read");
+        return -EIO;
+    }
+    props->name[sizeof(props->name) - 1] = '\0';
+    props->exec_kind = VGPU_EXEC_CUDA;
+    props->memory_bytes = cfg->memory_limit && cfg->memory_limit < total ? cfg->memory_limit : total;
+    props->deadline_ms = cfg->deadline_ms;
+    return 0;
+}
+
+static int check_driver(struct probe *probe)
+{
+    char why[256];
+    int version = 0;
+    CUresult result;
+
+    if (vgpu_cu_load(&probe->cu, why, sizeof(why)) < 0)
+        return fail(probe, "driver", why, "install the NVIDIA driver and its libcuda.so.1");
+    result = probe->cu.cuInit(0);
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "driver", result,
+                       "load the nvidia module and check its messages in the kernel's log");
+    probe->cu.cuDriverGetVersion(&version);
+    pass(probe, "driver", "CUDA driver API %d.%d", version / 1000, version % 1000 / 10);
+    if (!probe->cu.cuFuncGetParamInfo)
+        warn("driver_age", "the driver can't tell parameter layouts (before CUDA 12.4): "
+                           "kernels of cubin-only images can't be looked up",
+             "install a driver of CUDA 12.4 or newer");
+    return 0;
+}
+
+static int check_device(struct probe *probe, struct vgpu_device_props *props)
+{
+    char why[256];
+    int hmm = 0;
+
+    if (cuda_choose_device(&probe->cu, probe->cfg->device, &probe->device, why, sizeof(why)) < 0)
+        return fail(probe, "device", why, "name a GPU this host has with device=");
+    if (cuda_props(&probe->cu, probe->device, probe->cfg, props, why, sizeof(why)) < 0)
+        return fail(probe, "device", why, "check the driver's messages in the kernel's log");
+    pass(probe, "device", "%s, compute %u.%u, %llu MiB", (const char *)props->name,
+         props->compute_major, props->compute_minor,
+         (unsigned long long)(props->memory_bytes >> 20));
+    if (strstr((const char *)props->name, "MIG"))
+        warn("mig", "this is a MIG instance", "none: its limits apply to the VM");
+    probe->cu.cuDeviceGetAttribute(&hmm, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, probe->device);
+    if (hmm && !getenv("VGPU_ALLOW_HMM"))
+        return fail(probe, "hmm", "kernels could dereference any memory of their exec process",
+                    "set 'options nvidia_uvm uvm_disable_hmm=1' and reload the module, or accept "
+                    "it with VGPU_ALLOW_HMM=1");
+    pass(probe, "hmm", hmm ? "on, accepted by VGPU_ALLOW_HMM" : "off");
+    if (access("/run/nvidia-persistenced/socket", F_OK) != 0)
+        warn("persistence", "nvidia-persistenced does not run: the first context after idle "
+                            "times takes seconds",
+             "enable nvidia-persistenced");
+    return 0;
+}
+
+/* Memory and kernel: with the executor's own functions, so that what is proved is what will run. */
+static int run_add(struct probe *probe, struct vgpu_exec *exec, uint64_t addr[3], uint32_t *host)
+{
+    struct vgpu_cu *cu = &exec->cu;
+    struct {
+        uint64_t a, b, c;
+        uint32_t n;
+    } params = {addr[0], addr[1], addr[2], PROBE_ELEMENTS};
+    size_t bytes = 28;
+    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, &params,
+                     VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, VGPU_CU_LAUNCH_PARAM_END};
+    const size_t size = PROBE_ELEMENTS * sizeof(uint32_t);
+    CUstream stream = exec->default_stream->cu;
+    CUmodule module;
+    CUfunction func;
+    CUresult result;
+
+    result = cu->cuModuleLoadDataEx(&module, probe_ptx, 0, NULL, NULL);
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "kernel", result, "the PTX compiler of the driver does not work: "
+                                                "reinstall the driver's compute libraries");
+    result = cu->cuModuleGetFunction(&func, module, "probe_add");
+    for (int i = 0; i < 2 && result == CUDA_SUCCESS; i++)
+        result = cu->cuMemcpyHtoDAsync_v2(addr[i], host + i * PROBE_ELEMENTS, size, stream);
+    if (result == CUDA_SUCCESS)
+        result = cu->cuLaunchKernel(func, PROBE_ELEMENTS / PROBE_THREADS, 1, 1, PROBE_THREADS, 1, 1,
+                                    0, stream, NULL, extra);
+    if (result == CUDA_SUCCESS)
+        result = cu->cuMemcpyDtoHAsync_v2(host + 2 * PROBE_ELEMENTS, addr[2], size, stream);
+    if (result == CUDA_SUCCESS)
+        result = cu->cuStreamSynchronize(stream);
+    cu->cuModuleUnload(module);
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "kernel", result, "see the kernel's log for Xid messages");
+    for (uint32_t i = 0; i < PROBE_ELEMENTS; i++) {
+        if (host[2 * PROBE_ELEMENTS + i] != host[i] + host[PROBE_ELEMENTS + i])
+            return fail(probe, "kernel", "the GPU's sums are wrong",
+                        "this GPU must not be used: run the vendor's diagnostics");
+    }
+    pass(probe, "kernel", "%u sums by a PTX kernel are right", PROBE_ELEMENTS);
+    return 0;
+}
+
+static int no_quota(void *opaque, uint64_t bytes)
+{
+    (void)opaque;
+    (void)bytes;
+    return 0;
+}
+
+static void no_quota_give(void *opaque, uint64_t bytes)
+{
+    (void)opaque;
+    (void)bytes;
+}
+
+static int check_compute(struct probe *probe)
+{
+    struct vgpu_exec_config cfg = *probe->cfg;
+    struct vgpu_exec *exec;
+    uint64_t addr[3];
+    uint32_t *host;
+    char why[256] = "";
+    int ret;
+
+    cfg.quota_take = no_quota;
+    cfg.quota_give = no_quota_give;
+    ret = vgpu_exec_cuda.open(&cfg, &exec, why, sizeof(why));
+    if (ret < 0)
+        return fail(probe, "context", why, "see the kernel's log for messages of the driver");
+    pass(probe, "context", "created");
+    for (int i = 0; i < 3 && ret == 0; i++) {
+        if (cuda_mem_alloc(exec, PROBE_ELEMENTS * sizeof(uint32_t), &addr[i]) != VGPU_ST_OK)
+            ret = fail(probe, "memory",
+                       exec->faulted ? exec->fault.message : "allocating 16 KiB failed",
+                       "free device memory: other processes may hold it all");
+    }
+    host = malloc(3 * PROBE_ELEMENTS * sizeof(*host));
+    if (!host)
+        ret = -ENOMEM;
+    if (ret == 0) {
+        pass(probe, "memory", "allocated and cleared");
+        for (uint32_t i = 0; i < 2 * PROBE_ELEMENTS; i++)
+            host[i] = i * 2654435761u;
+        ret = run_add(probe, exec, addr, host);
+    }
+    free(host);
+    vgpu_exec_cuda.close(exec);
+    return ret;
+}
+
+int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
+               size_t why_bytes)
+{
+    struct probe probe = {.cfg = cfg, .why = why, .why_bytes = why_bytes};
+    int ret;
+
+    setenv("CUDA_CACHE_DISABLE", "1", 1);
+    ret = check_driver(&probe);
+    if (ret == 0)
+        ret = check_device(&probe, props);
+    if (ret == 0)
+        ret = check_compute(&probe);
+    printf("VGPU_PROBE failures=%u\n", probe.failures);
+    fflush(stdout);
+    vgpu_cu_unload(&probe.cu);
+    return ret;
+}

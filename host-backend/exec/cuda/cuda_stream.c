@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams, events and the clock they share.
+ *
+ * All streams, the context's stream 0 included, are created NON_BLOCKING: the implicit
+ * synchronisation of CUDA's own null stream is no part of our ABI.
+ *
+ * Event times are CLOCK_MONOTONIC nanoseconds of the host: a base event is paired with the host's
+ * clock, and later events are measured against it.  CUDA measures in float milliseconds, so
+ * the base is renewed every few seconds to keep the resolution below a microsecond.
+ */
+#include <stdlib.h>
+#include <exec/cuda/cuda_exec.h>
+
+#define BASE_RENEW_NS 8000000000ull
+
+struct cuda_stream *cuda_stream_open(struct vgpu_exec *exec, int32_t priority, CUresult *result)
+{
+    struct cuda_stream *stream = calloc(1, sizeof(*stream));
+    uint32_t made = 0;
+
+    *result = CUDA_ERROR_OUT_OF_MEMORY;
+    if (!stream)
+        return NULL;
+    /* Numerically lower is more urgent, in CUDA as in our ABI. */
+    if (priority > exec->priority_least)
+        priority = exec->priority_least;
+    if (priority < exec->priority_greatest)
+        priority = exec->priority_greatest;
+    *result = exec->cu.cuStreamCreateWithPriority(&stream->cu, CU_STREAM_NON_BLOCKING, priority);
+    if (*result != CUDA_SUCCESS)
+        goto err_free;
+    for (; made < CUDA_MAX_MARKS; made++) {
+        *result = exec->cu.cuEventCreate(&stream->marks[made].cu,
+                                         CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
+        if (*result != CUDA_SUCCESS)
+            goto err_marks;
+    }
+    return stream;
+
+err_marks:
+    while (made > 0)
+        exec->cu.cuEventDestroy_v2(stream->marks[--made].cu);
+    exec->cu.cuStreamDestroy_v2(stream->cu);
+err_free:
+    free(stream);
+    return NULL;
+}
+
+void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    cuda_waiter_stop(&stream->waiter);
+    for (uint32_t i = 0; i < CUDA_MAX_MARKS; i++)
+        exec->cu.cuEventDestroy_v2(stream->marks[i].cu);
+    exec->cu.cuStreamDestroy_v2(stream->cu);
+    free(stream);
+}
+
+struct cuda_stream *cuda_stream_get(struct vgpu_exec *exec, uint32_t stream)
+{
+    return stream == 0 ? exec->default_stream : cuda_table_get(&exec->streams, stream);
+}
+
+bool cuda_stream_exists(struct vgpu_exec *exec, uint32_t stream)
+{
+    return cuda_stream_get(exec, stream) != NULL;
+}
+
+uint16_t cuda_stream_create(struct vgpu_exec *exec, int32_t priority, uint32_t *stream)
+{
+    struct cuda_stream *made;
+    CUresult result;
+    uint32_t handle;
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (exec->streams.live == CUDA_MAX_STREAMS)
+        return VGPU_ST_LIMIT;
+    made = cuda_stream_open(exec, priority, &result);
+    if (!made)
+        return cuda_status(exec, result, "creating a stream");
+    handle = cuda_table_add(&exec->streams, made);
+    if (handle == 0) {
+        cuda_stream_close(exec, made);
+        return VGPU_ST_LIMIT;
+    }
+    *stream = handle;
+    return VGPU_ST_OK;
+}
+
+uint16_t cuda_stream_destroy(struct vgpu_exec *exec, uint32_t stream)
+{
+    struct cuda_stream *found = cuda_table_get(&exec->streams, stream);
+
+    if (!found)
+        return VGPU_ST_BAD_HANDLE;
+    cuda_table_remove(&exec->streams, stream);
+    cuda_stream_close(exec, found);
+    return VGPU_ST_OK;
+}
+
+uint16_t cuda_event_create(struct vgpu_exec *exec, uint32_t *event)
+{
+    struct cuda_event *made;
+    CUresult result;
+    uint32_t handle;
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (exec->events.live == CUDA_MAX_EVENTS)
+        return VGPU_ST_LIMIT;
+    made = calloc(1, sizeof(*made));
+    if (!made)
+        return VGPU_ST_HOST_MEMORY;
+    result = exec->cu.cuEventCreate(&made->cu, CU_EVENT_BLOCKING_SYNC);
+    if (result != CUDA_SUCCESS) {
+        free(made);
+        return cuda_status(exec, result, "cuEventCreate");
+    }
+    handle = cuda_table_add(&exec->events, made);
+    if (handle == 0) {
+        exec->cu.cuEventDestroy_v2(made->cu);
+        free(made);
+        return VGPU_ST_LIMIT;
+    }
+    *event = handle;
+    return VGPU_ST_OK;
+}
+
+uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event)
+{
+    struct cuda_event *found = cuda_table_get(&exec->events, event);
+
+    if (!found)
+        return VGPU_ST_BAD_HANDLE;
+    cuda_table_remove(&exec->events, event);
+    exec->cu.cuEventDestroy_v2(found->cu);
+    free(found);
+    return VGPU_ST_OK;
+}
+
+/* Pair a fresh base event with the host's clock; keeps the old pair when that fails. */
+static void base_renew(struct vgpu_exec *exec)
+{
+    CUstream stream = exec->default_stream->cu;
+    CUevent fresh;
+
+    if (exec->default_stream->busy)
+        return; /* would wait behind the guest's kernels: later */
+    if (exec->cu.cuEventCreate(&fresh, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
+        return;
+    if (exec->cu.cuEventRecord(fresh, stream) != CUDA_SUCCESS ||
+        exec->cu.cuEventSynchronize(fresh) != CUDA_SUCCESS) {
+        exec->cu.cuEventDestroy_v2(fresh);
+        return;
+    }
+    if (exec->base_event) {
+        /* Keep one time line: move along it by CUDA's own measure. */
+        float ms = 0;
+
+        if (exec->cu.cuEventElapsedTime(&ms, exec->base_event, fresh) != CUDA_SUCCESS) {
+            exec->cu.cuEventDestroy_v2(fresh);
+            return;
+        }
+        exec->base_ns += (uint64_t)((double)ms * 1e6);
+        exec->cu.cuEventDestroy_v2(exec->base_event);
+    } else {
+        exec->base_ns = cuda_now_ns();
+    }
+    exec->base_event = fresh;
+}
+
+uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event)
+{
+    float ms = 0;
+
+    if (!exec->base_event)
+        base_renew(exec);
+    if (exec->base_event &&
+        exec->cu.cuEventElapsedTime(&ms, exec->base_event, event) == CUDA_SUCCESS) {
+        uint64_t time = exec->base_ns + (uint64_t)(int64_t)((double)ms * 1e6);
+
+        if (cuda_now_ns() - exec->base_ns > BASE_RENEW_NS)
+            base_renew(exec);
+        return time;
+    }
+    return cuda_now_ns();
+}
+
+uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns)
+{
+    struct cuda_event *found = cuda_table_get(&exec->events, event);
+
+    if (exec->faulted)
+        return exec->fault.status;
+    if (!found)
+        return VGPU_ST_BAD_HANDLE;
+    if (found->seen != found->submitted || found->submitted == 0)
+        return VGPU_ST_NOT_READY;
+    *time_ns = found->time_ns;
+    return VGPU_ST_OK;
+}
