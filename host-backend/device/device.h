@@ -33,13 +33,13 @@ struct vgpu_dev;
 
 /* What the operator and the executor decided; copied by vgpu_dev_create(). */
 struct vgpu_dev_config {
-    uint32_t max_contexts;      /* 1..VGPU_MAX_CONTEXTS */
-    uint32_t max_buffers;       /* 2..VGPU_MAX_BUFFERS, per context, arena included */
-    uint32_t max_sg;            /* scatter-list entries of one buffer, >= 1 */
-    uint64_t max_buffer_bytes;  /* ..VGPU_MAX_BUFFER_BYTES */
-    uint64_t max_image_bytes;   /* ..VGPU_MAX_IMAGE_BYTES */
-    uint32_t heartbeat_ms;      /* 1..1000 */
-    uint32_t admin_max_ms;      /* what VGPU_REG_ADMIN_MAX_MS promises */
+    uint32_t max_contexts;          /* 1..VGPU_MAX_CONTEXTS */
+    uint32_t max_buffers;           /* 2..VGPU_MAX_BUFFERS, per context, arena included */
+    uint32_t max_sg;                /* scatter-list entries of one buffer, >= 1 */
+    uint64_t max_buffer_bytes;      /* ..VGPU_MAX_BUFFER_BYTES */
+    uint64_t max_image_bytes;       /* ..VGPU_MAX_IMAGE_BYTES */
+    uint32_t heartbeat_ms;          /* 1..1000 */
+    uint32_t admin_max_ms;          /* what VGPU_REG_ADMIN_MAX_MS promises */
     struct vgpu_device_props props; /* name, kind, limits: shown to the guest as they are */
 };
 
@@ -70,19 +70,24 @@ struct vgpu_dev_ops {
     int (*dma_store32)(void *opaque, uint64_t addr, uint32_t value);
     /* Raise an MSI-X vector (< VGPU_MSIX_VECTORS). */
     void (*irq)(void *opaque, unsigned int vector);
-    /* Start an executor for context `ctx`; answered by vgpu_dev_ctx_created(). */
+    /* Start an executor for context `ctx`; answered by vgpu_dev_ctx_created().  A status other
+     * than OK says that there is no executor (any more): it never was, or has been reaped. */
     void (*ctx_create)(void *opaque, uint32_t ctx, const struct vgpu_dev_ctx_params *params);
-    /* End it; answered by vgpu_dev_ctx_destroyed() once it has been *reaped*. */
+    /* End it; answered by vgpu_dev_ctx_destroyed() once it has been *reaped*.  May come while
+     * other ops of this context are unanswered, ctx_create included: these may still be answered
+     * before vgpu_dev_ctx_destroyed(), and must not be after it (it answers them all). */
     void (*ctx_destroy)(void *opaque, uint32_t ctx);
     /* Give a context a buffer made of `count` pieces of guest memory (`sg` in host byte
      * order, sizes and sum already checked; valid during the call only); answered by
      * vgpu_dev_buf_registered(). */
     void (*buf_register)(void *opaque, uint32_t ctx, uint32_t buf, uint32_t flags,
                          const struct vgpu_sg_entry *sg, uint32_t count, uint64_t bytes);
-    /* Take it back; answered by vgpu_dev_buf_unregistered() once no copy can touch it. */
+    /* Take it back; answered by vgpu_dev_buf_unregistered() once no copy can touch it.  Also for
+     * a lost context: then the answer comes when its executor has been reaped. */
     void (*buf_unregister)(void *opaque, uint32_t ctx, uint32_t buf);
     /* End all executors; answered by vgpu_dev_reset_done() once all have been reaped.
-     * Answers still owed to older ops must not be given after it. */
+     * Answers still owed to older ops are ignored from here to vgpu_dev_reset_done(), and must
+     * not be given after it. */
     void (*reset)(void *opaque);
     /* vgpu_dev_work() has something to do: call it soon. */
     void (*kick)(void *opaque);
@@ -101,9 +106,8 @@ void vgpu_dev_destroy(struct vgpu_dev *dev);
 void vgpu_dev_announce(struct vgpu_dev *dev, uint32_t generation);
 
 /*
- * The guest's accesses.  `bytes` 1..8 (the doorbell BAR and config space included);
- * values are little-endian in `data`.  Always "succeed": what is refused reads
- * as 0 and sets VGPU_ERR_ACCESS.  A doorbell write that arrives here, not through
+ * The guest's accesses; `bytes` is what the guest asked for, values are little-endian in
+ * `data`.  Always "succeed": what is refused reads as 0 and sets VGPU_ERR_ACCESS.  A doorbell write that arrives here, not through
  * an eventfd, is reported by *doorbell = context id (else UINT32_MAX): the bus
  * then signals that context's doorbell itself.
  */
@@ -138,8 +142,9 @@ void vgpu_dev_buf_unregistered(struct vgpu_dev *dev, uint32_t ctx, uint32_t buf)
 void vgpu_dev_reset_done(struct vgpu_dev *dev);
 
 /* A context's executor died or gave up.  May come at any time while the context
- * exists (also before vgpu_dev_ctx_created()'s command was answered); only the first
- * report counts.  `message` is one line of ASCII, cut to fit. */
+ * exists (from the ctx_create op to vgpu_dev_ctx_destroyed() or a failed vgpu_dev_ctx_created());
+ * only the first report counts.  It answers no op: those owed are answered as always.
+ * `message` is one line of ASCII, cut to fit. */
 void vgpu_dev_ctx_lost(struct vgpu_dev *dev, uint32_t ctx, uint16_t status, uint64_t fault_addr,
                        const char *message);
 
@@ -152,11 +157,11 @@ void vgpu_dev_host_failed(struct vgpu_dev *dev, const char *reason);
 
 /* For accounting and tests. */
 struct vgpu_dev_stats {
-    uint32_t state;      /* VGPU_STATE_* */
+    uint32_t state; /* VGPU_STATE_* */
     uint32_t generation;
-    uint32_t contexts;   /* existing, lost ones included */
+    uint32_t contexts; /* existing, lost ones included */
     uint32_t lost;
-    uint64_t buffers;    /* registered, arenas not counted */
+    uint64_t buffers; /* registered, arenas not counted */
     uint64_t buffer_bytes;
     uint64_t admin_commands;
     uint64_t guest_errors;
