@@ -14,7 +14,7 @@
 # shellcheck disable=SC2034 # for the scripts that source this
 VGPU_TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck disable=SC2034
-VGPU_CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vgpu
+VGPU_CACHE=${XDG_CACHE_HOME:-${HOME:?}/.cache}/vgpu
 VGPU_SELF=${0##*/}
 
 # A Python in front of the system's, or a locale, must not change a build.

@@ -101,8 +101,8 @@ guest_programs()
     for _program in "$build"/rel/bin/guest-*; do
         [ ! -x "$_program" ] || program "$_program"
     done
-    for _ptx in "$VGPU_TOP"/guest-driver/examples/*.ptx "$VGPU_TOP"/guest-driver/examples/*/*.ptx \
-        "$VGPU_TOP"/tests/vm/*.ptx; do
+    for _ptx in "$VGPU_TOP"/guest-driver/examples/*.ptx "$VGPU_TOP"/guest-driver/examples/kernels/*.ptx \
+        "$VGPU_TOP"/tests/vm/guest/*.ptx; do
         [ ! -f "$_ptx" ] || entry file "usr/share/vgpu/kernels/${_ptx##*/}" 644 "$_ptx"
     done
 }

@@ -1,0 +1,117 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The driver's life: loaded and unloaded, reset, hot-plugged, its back end lost."""
+from vmtest import example_passes, last_line, program_fails, wait_held, wait_idle
+
+# pylint: disable=wrong-import-order
+import tap
+from vgpud import Daemon, Vm
+from vm import PCI_ID, Config, Guest
+
+LOADS = 20
+
+
+@tap.test("insmod and rmmod in a loop, with work in between")
+def load_loop():
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="loop", socket=daemon.socket("A"), vgpu_load=False)) as guest:
+        for turn in range(LOADS):
+            guest.check("insmod /lib/modules/vgpu.ko")
+            guest.driver_up()
+            if turn % 5 == 0:
+                example_passes(guest, f"vecadd -n 1024 -s {turn}")
+            guest.check("rmmod vgpu")
+        wait_idle(daemon, "A")
+        guest.check_kernel_log()
+
+
+@tap.test("a driver in use cannot be unloaded, and can be afterwards")
+def busy_driver_stays():
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="busy", socket=daemon.socket("A"))) as guest:
+        guest.driver_up()
+        guest.begin("spin")
+        wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+        tap.true(guest.run("rmmod vgpu")[0] != 0, "rmmod is refused while a program runs")
+        guest.check("killall -KILL spin")
+        wait_idle(daemon, "A")
+        guest.poll("rmmod vgpu")
+        guest.check_kernel_log()
+
+
+@tap.test("unbinding the driver under a running program loses the context, no more")
+def unbind_under_load():
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="unbind", socket=daemon.socket("A"))) as guest:
+        guest.driver_up()
+        held = guest.begin("spin")
+        wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+        address = guest.pci_address()
+        guest.check(f"echo {address} >/sys/bus/pci/drivers/vgpu/unbind")
+        wait_idle(daemon, "A")
+        tap.equal(held.wait(60)[0], 1, "exit status of the program whose device went away")
+        guest.check(f"echo {address} >/sys/bus/pci/drivers/vgpu/bind")
+        guest.driver_up()
+        example_passes(guest, "vecadd -n 1024")
+        guest.check_kernel_log()
+
+
+@tap.test("a guest reset starts over with nothing left behind")
+def guest_reset():
+    config = {"name": "reset", "allow_reboot": True}
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(socket=daemon.socket("A"), **config)) as guest:
+        guest.driver_up()
+        guest.begin("spin")
+        wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+        guest.reset()
+        guest.driver_up()
+        wait_idle(daemon, "A")
+        example_passes(guest, "vecadd -n 1024")
+        guest.check_kernel_log()
+
+
+@tap.test("a back end that dies loses the contexts; a new one serves new programs")
+def back_end_dies():
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(name="survivor", socket=daemon.socket("A"))) as guest:
+        guest.driver_up()
+        generation = int(guest.check("cat /sys/class/vgpu/vgpu0/generation"))
+        held = guest.begin("spin")
+        wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+        daemon.kill()
+        status, output = held.wait(120)
+        tap.equal((status, last_line(output)[:2]), (1, "2:"), "end of the program")
+        program_fails(guest, "vgpu-info")
+        daemon.start()
+        guest.driver_up(120)
+        later = int(guest.check("cat /sys/class/vgpu/vgpu0/generation"))
+        tap.true(later != generation, f"generation {generation} became {later}")
+        example_passes(guest, "vecadd -n 1024")
+        wait_idle(daemon, "A")
+        guest.check_kernel_log()
+
+
+@tap.test("the device is hot-plugged, used, unplugged under load, plugged again")
+def hot_plug():
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(name="hotplug", hotplug_ports=1)) as guest:
+        plug = {"driver": "vgpu-pci", "id": "vgpu0", "bus": "rp0", "socket": daemon.socket("A"),
+                "reconnect_ms": 200}
+        tap.equal(guest.pci_address(), "", "device before it is plugged")
+        for turn in range(2):
+            guest.qmp.command("device_add", **plug)
+            guest.poll(f"lspci -d {PCI_ID} | grep -q .")
+            guest.driver_up()
+            example_passes(guest, "vecadd -n 1024")
+            held = guest.begin("spin")
+            wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, f"one context, turn {turn}")
+            guest.qmp.command("device_del", id="vgpu0")
+            guest.qmp.wait_event("DEVICE_DELETED", 120)
+            tap.equal(held.wait(60)[0], 1, "exit status of the program whose device went away")
+            wait_idle(daemon, "A")
+        guest.check_kernel_log()
+
+
+if __name__ == "__main__":
+    tap.main()

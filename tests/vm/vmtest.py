@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""What the tests with real guests share.
+
+Importing this makes tests/lib importable, so it comes first:
+
+    from vmtest import ...
+"""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+# pylint: disable=wrong-import-position
+import tap  # noqa: E402
+from agent import poll  # noqa: E402
+
+EXECUTOR = "CPU executor"
+PASSED = re.compile(rf"1:.+ PASSED: \d+ elements, 0 errors \({EXECUTOR}\)")
+
+# every example, small enough to take a second or two in an emulated guest
+EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce")
+
+RESOURCES = ("contexts", "memory_bytes", "buffers")
+
+
+def last_line(output):
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def example_passes(guest, command, timeout_s=180):
+    """Run an example; it must end well and say so in its last line."""
+    status, output = guest.run(command, timeout_s)
+    if status != 0 or not PASSED.fullmatch(last_line(output)):
+        tap.fail(f"{guest.config.name}: {command}: exit status {status}, output:\n{output}")
+
+
+def program_fails(guest, command, timeout_s=120):
+    """Run a program that must fail by the book: exit status 1 and a last line with
+    a reason, "2:REASON".  The reason."""
+    status, output = guest.run(command, timeout_s)
+    line = last_line(output)
+    if status != 1 or not re.fullmatch(r"2:.+", line):
+        tap.fail(f"{guest.config.name}: {command}: expected status 1 and a reason, saw status "
+                 f"{status}, output:\n{output}")
+    return line[2:]
+
+
+def wait_idle(daemon, name, timeout_s=60):
+    """Wait until the VM holds nothing in the daemon's accounting."""
+    def left():
+        vm = daemon.vm(name)
+        held = {key: vm[key] for key in RESOURCES if vm[key]}
+        left.seen = held
+        return not held
+    try:
+        poll(left, timeout_s, "nothing held")
+    except AssertionError:
+        tap.fail(f"VM {name} still holds {left.seen}")
+
+
+def wait_held(daemon, name, condition, what, timeout_s=60):
+    """Wait until the VM's accounting meets the condition; the accounting."""
+    return poll(lambda: (lambda vm: vm if condition(vm) else None)(daemon.vm(name)),
+                timeout_s, f"VM {name}: {what}")
