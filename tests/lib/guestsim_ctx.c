@@ -307,8 +307,7 @@ int gs_wait(struct gs_ctx *ctx, uint64_t cookie, struct vgpu_cqe *cqe)
             continue;
         local = ctx->stash[i];
         ctx->stash_count--;
-        memmove(ctx->stash + i, ctx->stash + i + 1,
-                (ctx->stash_count - i) * sizeof(*ctx->stash));
+        memmove(ctx->stash + i, ctx->stash + i + 1, (ctx->stash_count - i) * sizeof(*ctx->stash));
         goto found;
     }
     for (;;) {

@@ -232,8 +232,7 @@ static int vfu_exchange(struct gs_vfu *vfu, struct gs_vfu_call *call, int *error
                          call->reply_fd_room, &call->reply_fd_count);
     if (rc)
         return rc;
-    if (reply.id != hdr.id || reply.command != hdr.command ||
-        (reply.flags & 0xf) != GS_VFU_REPLY)
+    if (reply.id != hdr.id || reply.command != hdr.command || (reply.flags & 0xf) != GS_VFU_REPLY)
         return -EPROTO;
     call->reply_bytes = reply.size - sizeof(reply);
     if (reply.flags & GS_VFU_ERROR)

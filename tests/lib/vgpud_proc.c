@@ -113,10 +113,10 @@ int vgpud_restart(struct vgpud *d)
 
 static void dump_log(const struct vgpud *d, const char *why)
 {
-    char *log = vgpud_log(d), *line;
+    char *log = vgpud_log(d), *line, *rest = NULL;
 
     fprintf(stderr, "# vgpud: %s\n", why);
-    for (line = log ? strtok(log, "\n") : NULL; line; line = strtok(NULL, "\n"))
+    for (line = log ? strtok_r(log, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
         fprintf(stderr, "# | %s\n", line);
     free(log);
 }
@@ -338,10 +338,11 @@ size_t proc_children(pid_t pid, pid_t *out, size_t room)
         char state;
 
         if (!isdigit((unsigned char)e->d_name[0]) ||
-            !proc_stat(atoi(e->d_name), &state, &ppid, &ticks) || ppid != pid || state == 'Z')
+            !proc_stat((pid_t)strtol(e->d_name, NULL, 10), &state, &ppid, &ticks) || ppid != pid ||
+            state == 'Z')
             continue;
         if (n < room)
-            out[n] = atoi(e->d_name);
+            out[n] = (pid_t)strtol(e->d_name, NULL, 10);
         n++;
     }
     if (dir)
