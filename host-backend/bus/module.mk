@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+# The buses: vfio-user, the DMA table, the interrupt vectors.
+
+BUS_DIR := host-backend/bus
+
+$(eval $(call vgpu_lib,bus,$(addprefix $(BUS_DIR)/,guard.c dma.c irqs.c vfio_user.c \
+	vfio_user_cmd.c vfio_user_irq.c)))
