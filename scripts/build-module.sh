@@ -7,9 +7,6 @@
 #
 #   --print   print the path for the present sources without building; exit
 #             status 1 if it is not built
-#
-# VGPU_KDIR names another prepared kernel build folder to build against (a
-# debug kernel of one's own); FLAVOUR is then only a label.
 set -eu
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -52,15 +49,11 @@ cd "$VGPU_TOP"
 if [ ! -f "$KMOD/Makefile" ] && [ ! -f "$KMOD/Kbuild" ]; then
     die "$KMOD holds no module"
 fi
-if [ -n "${VGPU_KDIR-}" ]; then
-    headers=$VGPU_KDIR
-    release=$1-$(hash_of "$headers/.config")
-else
-    headers=$("$VGPU_TOP/scripts/get-kernel.sh" "$1" headers)
-    # the package version decides the headers' contents, the release does not
-    kernel=${headers%/usr/src/*}
-    release=${kernel##*/}
-fi
+headers=$("$VGPU_TOP/scripts/get-kernel.sh" "$1" headers)
+# the folder in the cache names the kernel's package version or configuration,
+# which its release does not
+release=${headers#"$VGPU_CACHE"/kernel/}
+release=${release%%/*}
 # shellcheck disable=SC2046 # file names of this tree, without blanks
 place=$VGPU_CACHE/module/$release-$(hash_of $(module_sources) scripts/build-module.sh)
 if [ -n "$print" ]; then

@@ -5,6 +5,7 @@
 # kernel of that flavour (cloud-amd64, amd64), unpacked in the cache and never
 # installed.  The version is whatever the metapackage linux-image-FLAVOUR names
 # now.  Prints the value asked for, or all four as NAME=VALUE lines.
+# FLAVOUR "debug" is the kernel of build-debug-kernel.sh.
 #
 #   release  as in `uname -r`
 #   vmlinuz  the bootable image
@@ -60,6 +61,10 @@ fetch()
 
 value_of()
 {
+    if [ "$flavour" = debug ]; then
+        debug_value_of "$1"
+        return
+    fi
     case $1 in
     release) printf '%s\n' "$release" ;;
     vmlinuz) printf '%s\n' "$place/boot/vmlinuz-$release" ;;
@@ -69,15 +74,36 @@ value_of()
     esac
 }
 
+debug_value_of()
+{
+    case $1 in
+    release) cat "$place/release" ;;
+    vmlinuz) printf '%s\n' "$place/bzImage" ;;
+    config) printf '%s\n' "$place/config" ;;
+    headers) printf '%s\n' "$place/tree" ;;
+    *) die "unknown value '$1': release, vmlinuz, config or headers" ;;
+    esac
+}
+
+stock_kernel()
+{
+    image=$(dependency_of "linux-image-$flavour" linux-image-)
+    [ -n "$image" ] ||
+        die "apt knows no linux-image-$flavour: wrong flavour, or 'apt-get update' (scripts/setup.sh) is needed"
+    release=${image#linux-image-}
+    place=$VGPU_CACHE/kernel/${release}_$(package_candidate "$image" | tr ':' '%')
+    [ -d "$place" ] || fetch "$place"
+}
+
 [ $# -eq 1 ] || [ $# -eq 2 ] || die "usage: scripts/get-kernel.sh FLAVOUR [release|vmlinuz|config|headers]"
 need apt-get guest
 need dpkg-deb guest
-image=$(dependency_of "linux-image-$1" linux-image-)
-[ -n "$image" ] ||
-    die "apt knows no linux-image-$1: wrong flavour, or 'apt-get update' (scripts/setup.sh) is needed"
-release=${image#linux-image-}
-place=$VGPU_CACHE/kernel/${release}_$(package_candidate "$image" | tr ':' '%')
-[ -d "$place" ] || fetch "$place"
+flavour=$1
+if [ "$flavour" = debug ]; then
+    place=$("$VGPU_TOP/scripts/build-debug-kernel.sh")
+else
+    stock_kernel
+fi
 if [ $# -eq 2 ]; then
     value_of "$2"
 else

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+#
+# Programs that run in test guests; make-initramfs.sh takes bin/guest-*.
+$(eval $(call vgpu_prog,guest-failnth,tests/vm/guest/failnth.c,,))
