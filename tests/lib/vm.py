@@ -70,7 +70,7 @@ class Config:
     viommu: bool = False
     hotplug_ports: int = 0      # empty PCIe root ports rp0, rp1, ...
     allow_reboot: bool = False  # a reset restarts the guest instead of ending QEMU
-    shared_memory: bool = True
+    memory: str = "shared"      # else "private" (a memfd, unshared), "anonymous"
     files: dict = dataclasses.field(default_factory=dict)  # guest path -> host path
     arguments: list = dataclasses.field(default_factory=list)
 
@@ -92,16 +92,19 @@ class Config:
 
 def qemu_command(config, initrd, console, agent_fd, qmp_fd):
     """The whole command line."""
-    machine = "q35,memory-backend=ram0" + (",kernel-irqchip=split" if config.viommu else "")
-    share = "on" if config.shared_memory else "off"
+    machine = "q35" + (",kernel-irqchip=split" if config.viommu else "")
+    memory = []
+    if config.memory != "anonymous":
+        machine += ",memory-backend=ram0"
+        memory = ["-object", f"memory-backend-memfd,id=ram0,size={config.memory_mb}M,"
+                  f"share={'on' if config.memory == 'shared' else 'off'}"]
     command = [images.stock_qemu() if config.stock else images.qemu()]
     if config.stock:
         command += ["-plugin", f"file={images.plugin()}"]
     command += [
         "-nodefaults", "-no-user-config", "-display", "none", "-name", config.name,
         "-accel", "tcg,thread=multi", "-machine", machine, "-cpu", "max",
-        "-smp", str(config.cpus), "-m", f"{config.memory_mb}M",
-        "-object", f"memory-backend-memfd,id=ram0,size={config.memory_mb}M,share={share}",
+        "-smp", str(config.cpus), "-m", f"{config.memory_mb}M", *memory,
         "-kernel", images.kernel(config.flavour), "-initrd", initrd,
         "-append", config.kernel_command_line(),
         "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
@@ -152,11 +155,12 @@ class Guest:
 
     def start(self):
         """Start QEMU; the guest begins to boot."""
+        initrd = self._initrd()
         agent_ours, agent_theirs = sockets.socketpair()
         qmp_ours, qmp_theirs = sockets.socketpair()
         with agent_theirs, qmp_theirs, open(self.qemu_log_path, "wb") as log:
             fds = (agent_theirs.fileno(), qmp_theirs.fileno())
-            command = qemu_command(self.config, self._initrd(), self.console_path, *fds)
+            command = qemu_command(self.config, initrd, self.console_path, *fds)
             self.started_at = time.monotonic()
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds,
