@@ -385,15 +385,22 @@ const char *vgpu_status_text(u16 status);
 /* Enter and leave the region in which a READY device stays usable. */
 static inline int __must_check vgpu_dev_enter(struct vgpu_dev *vd, int *srcu_idx)
 {
+	int err = 0;
+
 	*srcu_idx = srcu_read_lock(&vd->srcu);
-	if (READ_ONCE(vd->state) == VGPU_DEV_READY)
-		return 0;
-	srcu_read_unlock(&vd->srcu, *srcu_idx);
-	return -ENODEV;
+	if (READ_ONCE(vd->state) != VGPU_DEV_READY) {
+		srcu_read_unlock(&vd->srcu, *srcu_idx);
+		__acquire(&vd->srcu);
+		err = -ENODEV;
+	}
+	/* The caller keeps it when the answer is 0, which sparse can't express. */
+	__release(&vd->srcu);
+	return err;
 }
 
 static inline void vgpu_dev_exit(struct vgpu_dev *vd, int srcu_idx)
 {
+	__acquire(&vd->srcu);
 	srcu_read_unlock(&vd->srcu, srcu_idx);
 }
 
