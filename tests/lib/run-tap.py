@@ -39,7 +39,8 @@ DEFAULT_TIMEOUT_S = 900
 SHOWN_LINES = 120       # of a failing program's output
 
 # Check: TAP on standard output, nothing else there
-CHECK_ENVIRONMENT = {"CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent"}
+CHECK_ENVIRONMENT = {"CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent",
+                     "CK_DEFAULT_TIMEOUT": "60"}
 
 _print_lock = threading.Lock()
 

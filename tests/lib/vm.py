@@ -39,8 +39,8 @@ PR_SET_PDEATHSIG = 1
 # Lines that must not be in the log of a healthy kernel.
 KERNEL_TROUBLE = re.compile(
     r"BUG:|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
-    r"hung_task|blocked for more than|refcount_t|UBSAN|KASAN|lockdep|"
-    r"suspicious RCU|possible circular|DMA-API:|DMAR:.*fault|swiotlb buffer is full")
+    r"blocked for more than|refcount_t:|UBSAN:|kmemleak: .*fail|DMA-API: .*driver|"
+    r"DMAR:.*fault|swiotlb buffer is full|sysfs: cannot create duplicate")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
