@@ -479,13 +479,11 @@ static int process_start(struct exec_process *p)
 
     if (rc < 0)
         return rc;
-    if (!start_is_sane(&p->in))
-        return -EPROTO;
     p->start = p->in.msg.u.start;
     p->start.vm_name[sizeof(p->start.vm_name) - 1] = '\0';
     p->start.device[sizeof(p->start.device) - 1] = '\0';
     p->doorbell_fd = p->in.fds[START_FD_DOORBELL];
-    rc = process_catch_sigbus(p->sock.fd);
+    rc = start_is_sane(&p->in) ? process_catch_sigbus(p->sock.fd) : -EINVAL;
     if (rc == 0)
         rc = start_map_stats(p, p->in.fds[START_FD_STATS]);
     if (rc == 0)

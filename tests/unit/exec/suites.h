@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef VGPU_TESTS_EXEC_SUITES_H
+#define VGPU_TESTS_EXEC_SUITES_H
+
+#include <check.h>
+
+Suite *ring_suite(void);
+Suite *ring_stress_suite(void);
+Suite *gbuf_suite(void);
+Suite *handle_suite(void);
+Suite *validate_suite(void);
+Suite *dispatch_suite(void);
+Suite *process_suite(void);
+Suite *exec_cpu_suite(void);
+
+#endif
