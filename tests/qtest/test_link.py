@@ -395,13 +395,13 @@ def stop_cont():
 def hotplug():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "s")
-        ports = ["-device", "pcie-root-port,id=port,chassis=1,slot=1,addr=5",
+        ports = ["-device", "pcie-root-port,id=rp,chassis=1,slot=1,addr=5",
                  "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]
         with Server(path) as server, Qemu(None, *ports) as qemu:
             qemu.config_write(0x18, 0x00010100, slot=5)
             fds = None
             for number in range(1, 21):
-                qemu.qmp.command("device_add", driver="vgpu-pci", id="gpu", bus="port",
+                qemu.qmp.command("device_add", driver="vgpu-pci", id="gpu", bus="rp",
                                  socket=path, reconnect_ms=10)
                 wait_until(lambda n=number: server.connections == n and
                            vfu.SET_IRQS in server.commands, f"connection {number}")

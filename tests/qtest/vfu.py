@@ -65,6 +65,7 @@ class Server:
         self.capabilities = capabilities
         self.connections = 0
         self.commands = []          # of the present connection
+        self.replies = []           # (command, error) of the client to ours
         self.writes = []            # (region, offset, bytes) of REGION_WRITE
         self.resets = 0
         self.maps = {}              # address -> (size, fd, offset, flags)
@@ -192,7 +193,7 @@ class Server:
             control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
         self.connection.sendmsg([data], control)
 
-    def reply(self, message, payload=b"", fds=(), **bent):
+    def reply(self, message, payload=b"", fds=(), /, **bent):
         """Answer; bent: header fields that shall be wrong."""
         if message.flags & FLAG_NO_REPLY:
             return
@@ -206,6 +207,9 @@ class Server:
         self.reply(message, flags=FLAG_REPLY | FLAG_ERROR, error=errno)
 
     def _handle(self, message):
+        if message.flags & FLAG_REPLY:
+            self.replies.append((message.command, message.error))
+            return
         with self._lock:
             override = self.overrides.get(message.command)
         if override and override(self, message) is not SAME:
