@@ -599,7 +599,8 @@ static void conn_timer(void *opaque)
 
 /* ---- What the guest does ---- */
 
-uint64_t vgpu_conn_reg_read(VgpuDevice *dev, uint64_t offset, unsigned size)
+uint64_t vgpu_conn_read(VgpuDevice *dev, unsigned bar, uint64_t offset,
+                        unsigned size)
 {
     struct {
         VfuRegionAccess acc;
@@ -607,7 +608,7 @@ uint64_t vgpu_conn_reg_read(VgpuDevice *dev, uint64_t offset, unsigned size)
     } QEMU_PACKED reply;
     VfuRegionAccess acc = {
         .offset = offset,
-        .region = VGPU_BAR_REGS,
+        .region = bar,
         .count = size,
     };
     VgpuClientMessage msg = {
@@ -632,17 +633,17 @@ uint64_t vgpu_conn_reg_read(VgpuDevice *dev, uint64_t offset, unsigned size)
     }
     memcpy(&value, reply.data, size);
     value = le64_to_cpu(value);
-    VGPU_TRACE(reg_read, "offset 0x%" PRIx64 " size %u value 0x%" PRIx64,
-               offset, size, value);
+    VGPU_TRACE(reg_read, "bar %u offset 0x%" PRIx64 " size %u value 0x%" PRIx64,
+               bar, offset, size, value);
     return value;
 }
 
-void vgpu_conn_reg_write(VgpuDevice *dev, uint64_t offset, uint64_t value,
-                         unsigned size)
+void vgpu_conn_write(VgpuDevice *dev, unsigned bar, uint64_t offset,
+                     uint64_t value, unsigned size)
 {
     VfuRegionAccess acc = {
         .offset = offset,
-        .region = VGPU_BAR_REGS,
+        .region = bar,
         .count = size,
     };
     uint64_t data = cpu_to_le64(value);
@@ -654,8 +655,8 @@ void vgpu_conn_reg_write(VgpuDevice *dev, uint64_t offset, uint64_t value,
     };
 
     assert(size <= sizeof(data));
-    VGPU_TRACE(reg_write, "offset 0x%" PRIx64 " size %u value 0x%" PRIx64,
-               offset, size, value);
+    VGPU_TRACE(reg_write, "bar %u offset 0x%" PRIx64 " size %u value 0x%" PRIx64,
+               bar, offset, size, value);
     if (vgpu_conn_is_live(dev) && vgpu_client_send(&dev->conn.client, &msg)) {
         /* a guest that writes faster than the back end reads waits for it */
         vgpu_client_wait(&dev->conn.client, NULL, NULL, dev->timeout_ms,

@@ -7,7 +7,8 @@
  *   vgpu-client.c    how messages travel
  *   vgpu-doorbell.c  BAR 2: doorbell pages on the back end's eventfds
  *   vgpu-irq.c       MSI-X vectors on eventfds that the back end signals
- *   vgpu-dma.c       which guest memory the back end may map
+ *   vgpu-memory.c    which guest memory the device can reach
+ *   vgpu-dma.c       what of it the back end has been told
  *
  * All of it runs under the big QEMU lock.
  */
@@ -63,6 +64,13 @@ typedef struct VgpuVector {
     int virq;                   /* KVM's route; -1: the main loop listens */
 } VgpuVector;
 
+typedef struct VgpuIommu VgpuIommu;
+
+typedef struct VgpuMemory {
+    MemoryListener listener;
+    QLIST_HEAD(, VgpuIommu) iommus;
+} VgpuMemory;
+
 struct VgpuDevice {
     PCIDevice parent_obj;
 
@@ -72,7 +80,9 @@ struct VgpuDevice {
 
     VgpuConn conn;
     VgpuDma dma;
+    VgpuMemory memory;
     VgpuDoorbell doorbells[VGPU_DOORBELL_PAGES];
+    bool doorbells_by_message;  /* those without an eventfd */
     VgpuVector vectors[VGPU_MSIX_VECTORS];
 
     /* Properties */
@@ -94,11 +104,12 @@ static inline bool vgpu_conn_is_live(const VgpuDevice *dev)
            vgpu_client_is_up(&dev->conn.client);
 }
 
-/* One register access of 1, 2, 4 or 8 bytes.  Without a back end a read returns
+/* One access of 1, 2, 4 or 8 bytes to a BAR.  Without a back end a read returns
  * all ones and a write does nothing. */
-uint64_t vgpu_conn_reg_read(VgpuDevice *dev, uint64_t offset, unsigned size);
-void vgpu_conn_reg_write(VgpuDevice *dev, uint64_t offset, uint64_t value,
-                         unsigned size);
+uint64_t vgpu_conn_read(VgpuDevice *dev, unsigned bar, uint64_t offset,
+                        unsigned size);
+void vgpu_conn_write(VgpuDevice *dev, unsigned bar, uint64_t offset,
+                     uint64_t value, unsigned size);
 
 /* Pass a reset on to the device; returns when it was taken or given up. */
 void vgpu_conn_reset(VgpuDevice *dev);
@@ -106,6 +117,14 @@ void vgpu_conn_reset(VgpuDevice *dev);
 /* A warning that no peer and no guest can turn into a flood. */
 void vgpu_conn_complain(VgpuDevice *dev, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
+
+/* ---- vgpu-memory.c ---- */
+
+/* Is the machine's memory such that another process can map it, and the vIOMMU
+ * (if any) one whose mappings can be followed? */
+bool vgpu_memory_check(Error **errp);
+void vgpu_memory_init(VgpuDevice *dev);
+void vgpu_memory_fini(VgpuDevice *dev);
 
 /* ---- vgpu-doorbell.c ---- */
 

@@ -1,45 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which guest memory the back end may map, kept in step with the guest.
+ * The guest memory that the back end has been told about.
  *
- * Theory of operation.  A memory listener on the device's own bus-master
- * address space is the single source of truth: it shows RAM when the guest has
- * enabled bus mastering, nothing when it has not, and behind a vIOMMU a
- * translated region, on which an IOMMU notifier reports each mapping the guest
- * makes.  All three end up as a VgpuMapping: DMA address range -> range of a
- * RAM region that is backed by a file.  The tree of them is kept whether or not
- * there is a back end, and is told to a new one from the start.
+ * Theory of operation.  vgpu-memory.c reports which DMA addresses stand for
+ * which RAM.  Each such range is a VgpuMapping in a tree, kept whether or not
+ * there is a back end; a new one is told the whole tree.
  *
  *      NEW --- DMA_MAP sent ---> SENT --- reply ---> MAPPED | REFUSED
  *      SENT, MAPPED --- cut from the tree ---> DOOMED --- DMA_UNMAP sent ---> gone
  *
  * The tree changes at once; mappings that are NEW or DOOMED wait on a list, and
- * the messages follow in its order, a bounded number ahead of the replies.  While the device is
- * live, whoever changes the tree waits until the back end has agreed: the guest
- * may use an address as soon as its instruction is over, by a doorbell that no
- * message queue orders, and it may reuse memory as soon as the address is gone.
- * That is why an unmap is waited for so patiently (release_timeout_ms): its
- * answer means that no executor can touch the range any more.  During the
- * handshake nobody waits, since no guest access reaches the device yet.
+ * the messages follow in its order, a bounded number ahead of the replies.
  *
- * The protocol wants an unmap to name exactly one map, but a guest may
- * unmap part of what it mapped, or much more.  vgpu_dma_cut() translates.
+ * While the device is live, whoever changes the tree waits until the back end
+ * has agreed (vgpu_dma_sync): the guest may use an address as soon as its
+ * instruction is over, by a doorbell that no message queue orders, and it may
+ * reuse memory as soon as the address is gone.  That is why an unmap is
+ * waited for so patiently (release_timeout_ms): its answer means that no executor
+ * can touch the range any more.  During the handshake nobody waits, since no
+ * guest access reaches the device yet.
  *
- * What is not shareable RAM (ROMs, device memory, private RAM) is not mapped:
- * DMA there faults in the device, which reports the address.
+ * The protocol wants an unmap to name exactly one map, but a guest may unmap
+ * part of what it mapped, or much more.  vgpu_dma_cut() translates.
  *
  * Each mapping, and each message under way, holds a reference to its memory
  * region, so the descriptor in it stays what it was.
  */
 #include "qemu/osdep.h"
-#include "qapi/error.h"
-#include "exec/address-spaces.h"
-#include "exec/cpu-common.h"
 #include "exec/memory.h"
-#include "hw/boards.h"
-#include "hw/mem/memory-device.h"
-#include "qemu/error-report.h"
-#include "sysemu/hostmem.h"
 #include "vgpu-device.h"
 #include "vgpu-trace.h"
 
@@ -65,16 +53,6 @@ struct VgpuMapping {
     unsigned refs;              /* tree or todo list; a DMA_MAP under way */
     VgpuDevice *dev;
     QTAILQ_ENTRY(VgpuMapping) next;
-};
-
-struct VgpuIommu {
-    VgpuDevice *dev;
-    MemoryRegion *mr;           /* referenced */
-    uint64_t offset;            /* DMA address = IOVA + offset */
-    uint64_t first, last;
-    IOMMUNotifier notifier;
-    bool registered;
-    QLIST_ENTRY(VgpuIommu) next;
 };
 
 /* ---- Mappings ---- */
@@ -224,22 +202,22 @@ static void dma_pump(VgpuDevice *dev)
     }
 }
 
-bool vgpu_dma_is_settled(const VgpuDevice *dev)
+static bool dma_is_settled(const VgpuDevice *dev)
 {
     return QTAILQ_EMPTY(&dev->dma.todo) && dev->dma.in_flight == 0;
 }
 
 static bool dma_wait_done(void *opaque)
 {
-    return vgpu_dma_is_settled(opaque);
+    return dma_is_settled(opaque);
 }
 
 /* The tree has changed: tell the back end, and while the guest can use the
  * device, wait for its consent. */
-static void dma_sync(VgpuDevice *dev)
+void vgpu_dma_sync(VgpuDevice *dev)
 {
     dma_pump(dev);
-    if (vgpu_conn_is_live(dev) && !vgpu_dma_is_settled(dev)) {
+    if (vgpu_conn_is_live(dev) && !dma_is_settled(dev)) {
         vgpu_client_wait(&dev->conn.client, dma_wait_done, dev,
                          dev->release_timeout_ms, "a change of DMA mappings");
     }
@@ -299,7 +277,7 @@ static void dma_remove(VgpuDevice *dev, VgpuMapping *map)
 }
 
 /* Cut a range of addresses out of whatever is mapped there. */
-static void vgpu_dma_cut(VgpuDevice *dev, uint64_t first, uint64_t last)
+void vgpu_dma_cut(VgpuDevice *dev, uint64_t first, uint64_t last)
 {
     VgpuMapping *map;
 
@@ -320,8 +298,8 @@ static void vgpu_dma_cut(VgpuDevice *dev, uint64_t first, uint64_t last)
     }
 }
 
-static void vgpu_dma_map(VgpuDevice *dev, uint64_t first, uint64_t last,
-                         MemoryRegion *mr, uint64_t offset, bool writable)
+void vgpu_dma_map(VgpuDevice *dev, uint64_t first, uint64_t last,
+                  MemoryRegion *mr, uint64_t offset, bool writable)
 {
     uint64_t mask = dev->dma.page_bytes - 1;
     VgpuMapping *old = dma_find(&dev->dma, first, last);
@@ -339,256 +317,6 @@ static void vgpu_dma_map(VgpuDevice *dev, uint64_t first, uint64_t last,
     dma_insert(dev, first, last, mr, offset, writable);
 }
 
-/* ---- What can be mapped ---- */
-
-static bool region_is_shareable(MemoryRegion *mr)
-{
-    return memory_region_is_ram(mr) && mr->ram_block &&
-           !memory_region_is_ram_device(mr) &&
-           memory_region_get_fd(mr) >= 0 && qemu_ram_is_shared(mr->ram_block);
-}
-
-/* True if the device may reach this region.  Says so if the reason why it may
- * not is the operator's to change. */
-static bool region_is_mappable(VgpuDevice *dev, MemoryRegion *mr)
-{
-    if (!region_is_shareable(mr)) {
-        if (mr->owner && object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
-            vgpu_conn_complain(dev, "guest memory '%s' is private to QEMU, DMA "
-                               "to it will fail; its memory backend needs "
-                               "share=on", memory_region_name(mr));
-        }
-        return false;
-    }
-    if (memory_region_has_ram_discard_manager(mr)) {
-        vgpu_conn_complain(dev, "guest memory '%s' comes and goes in blocks "
-                           "(virtio-mem); DMA to it is not supported and will "
-                           "fail", memory_region_name(mr));
-        return false;
-    }
-    return true;
-}
-
-static MemoryRegion *find_private_ram(MemoryRegion *mr)
-{
-    MemoryRegion *sub, *found;
-
-    if (mr->alias) {
-        return find_private_ram(mr->alias);
-    }
-    if (memory_region_is_ram(mr)) {
-        return region_is_shareable(mr) ? NULL : mr;
-    }
-    QTAILQ_FOREACH(sub, &mr->subregions, subregions_link) {
-        found = find_private_ram(sub);
-        if (found) {
-            return found;
-        }
-    }
-    return NULL;
-}
-
-static bool check_memory(Error **errp)
-{
-    MachineState *ms = MACHINE(qdev_get_machine());
-    MemoryRegion *mr = ms->ram ? find_private_ram(ms->ram) : NULL;
-
-    if (!mr && ms->device_memory) {
-        mr = find_private_ram(&ms->device_memory->mr);
-    }
-    if (!mr) {
-        return true;
-    }
-    error_setg(errp, "guest memory '%s' is private to QEMU, so the back end "
-               "cannot reach it", memory_region_name(mr));
-    if (memory_region_get_fd(mr) >= 0) {
-        error_append_hint(errp, "Add share=on to the option that creates it, "
-                          "-object memory-backend-...,id=...,share=on\n");
-    } else {
-        error_append_hint(errp, "Use: -object memory-backend-memfd,id=ram0,"
-                          "size=%" PRIu64 "M,share=on "
-                          "-machine memory-backend=ram0\n",
-                          (uint64_t)ms->ram_size >> 20);
-    }
-    return false;
-}
-
-static bool check_iommu(Error **errp)
-{
-    Object *iommu = object_resolve_path_type("", "intel-iommu", NULL);
-
-    if (iommu && !object_property_get_bool(iommu, "caching-mode", NULL)) {
-        error_setg(errp, "the vIOMMU does not report new mappings to devices, "
-                   "so the back end cannot follow them");
-        error_append_hint(errp, "Use: -device intel-iommu,caching-mode=on\n");
-        return false;
-    }
-    return true;
-}
-
-bool vgpu_dma_check_machine(Error **errp)
-{
-    return check_memory(errp) && check_iommu(errp);
-}
-
-/* ---- vIOMMU ---- */
-
-static void iommu_map(VgpuIommu *iommu, const IOMMUTLBEntry *entry,
-                      uint64_t first, uint64_t last)
-{
-    bool writable = entry->perm & IOMMU_WO;
-    hwaddr at = entry->translated_addr;
-
-    /* A mapping may run across several RAM regions. */
-    for (;;) {
-        hwaddr xlat, len = last - first + 1;
-        MemoryRegion *mr = address_space_translate(&address_space_memory, at,
-                                                   &xlat, &len, writable,
-                                                   MEMTXATTRS_UNSPECIFIED);
-
-        if (len == 0) {
-            break;
-        }
-        if (region_is_mappable(iommu->dev, mr)) {
-            vgpu_dma_map(iommu->dev, first, first + len - 1, mr, xlat, writable);
-        } else {
-            VGPU_TRACE(dma_skip, "0x%" PRIx64 " +0x%" PRIx64 " %s: not shared RAM",
-                       first, len, memory_region_name(mr));
-            vgpu_dma_cut(iommu->dev, first, first + len - 1);
-        }
-        if (last - first < len) {
-            break;
-        }
-        first += len;
-        at += len;
-    }
-}
-
-static void iommu_notify(IOMMUNotifier *notifier, IOMMUTLBEntry *entry)
-{
-    VgpuIommu *iommu = container_of(notifier, VgpuIommu, notifier);
-    uint64_t first = entry->iova + iommu->offset;
-    uint64_t last = first + entry->addr_mask;
-
-    VGPU_TRACE(iommu_notify, "0x%" PRIx64 "-0x%" PRIx64 " -> 0x%" PRIx64
-               " perm %d", first, last, (uint64_t)entry->translated_addr,
-               entry->perm);
-    if ((entry->perm & IOMMU_RW) == IOMMU_NONE) {
-        if (last < first) {
-            last = UINT64_MAX;
-        }
-        vgpu_dma_cut(iommu->dev, first, last);
-    } else if (entry->target_as == &address_space_memory && last > first) {
-        RCU_READ_LOCK_GUARD();
-        iommu_map(iommu, entry, first, last);
-    }
-    dma_sync(iommu->dev);
-}
-
-static void iommu_add(VgpuDevice *dev, MemoryRegionSection *section)
-{
-    IOMMUMemoryRegion *iommu_mr = IOMMU_MEMORY_REGION(section->mr);
-    VgpuIommu *iommu = g_new0(VgpuIommu, 1);
-    Error *err = NULL;
-    Int128 end = int128_add(int128_make64(section->offset_within_region),
-                            int128_sub(section->size, int128_one()));
-    int idx = memory_region_iommu_attrs_to_index(iommu_mr,
-                                                 MEMTXATTRS_UNSPECIFIED);
-
-    iommu->dev = dev;
-    iommu->mr = section->mr;
-    memory_region_ref(iommu->mr);
-    iommu->offset = section->offset_within_address_space -
-                    section->offset_within_region;
-    iommu->first = section->offset_within_address_space;
-    iommu->last = iommu->offset + int128_get64(end);
-    iommu_notifier_init(&iommu->notifier, iommu_notify,
-                        IOMMU_NOTIFIER_IOTLB_EVENTS,
-                        section->offset_within_region, int128_get64(end), idx);
-    QLIST_INSERT_HEAD(&dev->dma.iommus, iommu, next);
-
-    if (memory_region_register_iommu_notifier(section->mr, &iommu->notifier,
-                                              &err)) {
-        error_prepend(&err, "the device cannot follow the vIOMMU, DMA will "
-                      "fail: ");
-        warn_report_err(err);
-        return;
-    }
-    iommu->registered = true;
-    memory_region_iommu_replay(iommu_mr, &iommu->notifier);
-}
-
-static void iommu_free(VgpuIommu *iommu)
-{
-    if (iommu->registered) {
-        memory_region_unregister_iommu_notifier(iommu->mr, &iommu->notifier);
-    }
-    vgpu_dma_cut(iommu->dev, iommu->first, iommu->last);
-    QLIST_REMOVE(iommu, next);
-    memory_region_unref(iommu->mr);
-    g_free(iommu);
-}
-
-static void iommu_del(VgpuDevice *dev, MemoryRegionSection *section)
-{
-    VgpuIommu *iommu, *safe;
-
-    QLIST_FOREACH_SAFE(iommu, &dev->dma.iommus, next, safe) {
-        if (iommu->mr == section->mr &&
-            iommu->first == section->offset_within_address_space) {
-            iommu_free(iommu);
-        }
-    }
-}
-
-/* ---- Memory listener ---- */
-
-static bool section_range(MemoryRegionSection *section, VgpuRange *range)
-{
-    Int128 size = section->size;
-
-    if (int128_gethi(size) || !int128_nz(size)) {
-        return false;
-    }
-    range->first = section->offset_within_address_space;
-    range->last = range->first + (int128_get64(size) - 1);
-    return range->last >= range->first;
-}
-
-static void dma_region_add(MemoryListener *listener,
-                           MemoryRegionSection *section)
-{
-    VgpuDevice *dev = container_of(listener, VgpuDevice, dma.listener);
-    VgpuRange range;
-
-    if (memory_region_is_iommu(section->mr)) {
-        iommu_add(dev, section);
-    } else if (memory_region_is_ram(section->mr) &&
-               section_range(section, &range) &&
-               region_is_mappable(dev, section->mr)) {
-        vgpu_dma_map(dev, range.first, range.last, section->mr,
-                     section->offset_within_region, !section->readonly);
-    }
-}
-
-static void dma_region_del(MemoryListener *listener,
-                           MemoryRegionSection *section)
-{
-    VgpuDevice *dev = container_of(listener, VgpuDevice, dma.listener);
-    VgpuRange range;
-
-    if (memory_region_is_iommu(section->mr)) {
-        iommu_del(dev, section);
-    } else if (section_range(section, &range)) {
-        vgpu_dma_cut(dev, range.first, range.last);
-    }
-}
-
-static void dma_commit(MemoryListener *listener)
-{
-    dma_sync(container_of(listener, VgpuDevice, dma.listener));
-}
-
 /* ---- Life ---- */
 
 void vgpu_dma_init(VgpuDevice *dev)
@@ -597,35 +325,14 @@ void vgpu_dma_init(VgpuDevice *dev)
 
     dma->mappings = g_tree_new_full(mapping_compare, NULL, NULL, NULL);
     QTAILQ_INIT(&dma->todo);
-    QLIST_INIT(&dma->iommus);
     dma->max_maps = DMA_MAX_MAPS;
     dma->page_bytes = VFU_DEFAULT_PGSIZES;
-    dma->listener = (MemoryListener) {
-        .name = TYPE_VGPU_PCI,
-        .region_add = dma_region_add,
-        .region_del = dma_region_del,
-        .commit = dma_commit,
-    };
-    memory_listener_register(&dma->listener,
-                             pci_get_address_space(PCI_DEVICE(dev)));
-    dma->listening = true;
 }
 
 void vgpu_dma_fini(VgpuDevice *dev)
 {
-    VgpuDma *dma = &dev->dma;
-    VgpuIommu *iommu, *safe;
-
-    if (!dma->listening) {
-        return;
-    }
-    memory_listener_unregister(&dma->listener);
-    dma->listening = false;
-    QLIST_FOREACH_SAFE(iommu, &dma->iommus, next, safe) {
-        iommu_free(iommu);
-    }
     vgpu_dma_cut(dev, 0, UINT64_MAX);
-    g_tree_destroy(dma->mappings);
+    g_tree_destroy(dev->dma.mappings);
 }
 
 /* A mapping as a new back end finds it: not there. */

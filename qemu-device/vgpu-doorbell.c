@@ -88,6 +88,7 @@ const char *vgpu_doorbell_parse(VgpuDevice *dev, const VgpuReply *reply)
     if (stride < sizeof(VfuIoEventFd)) {
         return "a doorbell list shorter than its count";
     }
+    dev->doorbells_by_message = reply->nr_fds == VGPU_CLIENT_MAX_FDS;
     for (uint32_t i = 0; i < info.count; i++) {
         VfuIoEventFd sub;
         const char *wrong;
@@ -159,12 +160,17 @@ static void doorbell_write(void *opaque, hwaddr offset, uint64_t value,
     VgpuDevice *dev = opaque;
     VgpuDoorbell *db = &dev->doorbells[offset / VGPU_DOORBELL_STRIDE];
 
-    if (size == 4 && offset % VGPU_DOORBELL_STRIDE == VGPU_DOORBELL_OFFSET &&
-        db->present && vgpu_conn_is_live(dev)) {
-        VGPU_TRACE(doorbell_slow, "offset 0x%" PRIx64, offset);
+    if (size != 4 || offset % VGPU_DOORBELL_STRIDE != VGPU_DOORBELL_OFFSET ||
+        !vgpu_conn_is_live(dev) ||
+        !(db->present || dev->doorbells_by_message)) {
+        VGPU_TRACE(doorbell_missed, "offset 0x%" PRIx64 " size %u", offset, size);
+        return;
+    }
+    VGPU_TRACE(doorbell_slow, "offset 0x%" PRIx64, offset);
+    if (db->present) {
         event_notifier_set(&db->notifier);
     } else {
-        VGPU_TRACE(doorbell_missed, "offset 0x%" PRIx64 " size %u", offset, size);
+        vgpu_conn_write(dev, VGPU_BAR_DOORBELL, offset, value, size);
     }
 }
 

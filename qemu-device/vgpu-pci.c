@@ -35,13 +35,13 @@
 
 static uint64_t regs_read(void *opaque, hwaddr offset, unsigned size)
 {
-    return vgpu_conn_reg_read(opaque, offset, size);
+    return vgpu_conn_read(opaque, VGPU_BAR_REGS, offset, size);
 }
 
 static void regs_write(void *opaque, hwaddr offset, uint64_t value,
                        unsigned size)
 {
-    vgpu_conn_reg_write(opaque, offset, value, size);
+    vgpu_conn_write(opaque, VGPU_BAR_REGS, offset, value, size);
 }
 
 /* Sizes and alignments that the device does not like are for it to refuse: it
@@ -122,7 +122,7 @@ static void vgpu_pci_realize(PCIDevice *pci, Error **errp)
 {
     VgpuDevice *dev = VGPU_PCI(pci);
 
-    if (!check_properties(dev, errp) || !vgpu_dma_check_machine(errp)) {
+    if (!check_properties(dev, errp) || !vgpu_memory_check(errp)) {
         return;
     }
     init_bars(dev);
@@ -135,6 +135,7 @@ static void vgpu_pci_realize(PCIDevice *pci, Error **errp)
     }
     vgpu_conn_init(dev);
     vgpu_dma_init(dev);
+    vgpu_memory_init(dev);
 }
 
 static void vgpu_pci_exit(PCIDevice *pci)
@@ -142,6 +143,7 @@ static void vgpu_pci_exit(PCIDevice *pci)
     VgpuDevice *dev = VGPU_PCI(pci);
 
     vgpu_conn_fini(dev);
+    vgpu_memory_fini(dev);
     vgpu_dma_fini(dev);
     vgpu_irq_fini(dev);
     if (pci->cap_present & QEMU_PCI_CAP_EXPRESS) {

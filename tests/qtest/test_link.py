@@ -131,6 +131,22 @@ def doorbells_shared():
         tap.equal(server.rung(0), 3, "rings")
 
 
+@tap.test("contexts beyond the descriptors of one message ring by message")
+def doorbells_by_message():
+    def answer(server, message):
+        server.doorbells = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(253)]
+        server.doorbell_reply(message, [(c * 0x1000, 4, c, 0, 0) for c in range(253)],
+                              server.doorbells)
+    with pair(overrides={vfu.IO_FDS: answer}) as (qemu, server):
+        qemu.ring(252)
+        qemu.ring(254, 7)
+        qemu.write(BAR[2] + 254 * 0x1000 + 4, 1)
+        qemu.write(BAR[2] + 254 * 0x1000, 1, 2)
+        tap.equal(qemu.register(0), vfu.MAGIC, "magic")     # after all posted writes
+        tap.equal(server.rung(252), 1, "the last eventfd")
+        tap.equal(server.writes, [(2, 254 * 0x1000, b"\7\0\0\0")], "messages")
+
+
 def interrupts_on(qemu, vectors, base=MESSAGE):
     for vector in vectors:
         qemu.write(base + 4 * vector, 0)
