@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: MIT
+# The fake CUDA driver: a shared library under the real one's name, in a folder of its own so that
+# nothing finds it by accident.
+FAKECUDA_SRC := $(wildcard tests/lib/fakecuda/*.c)
+FAKECUDA_OBJ := $(patsubst %.c,$(O)/obj/fakecuda/%.o,$(FAKECUDA_SRC))
+FAKECUDA     := $(O)/fakecuda/libcuda.so.1
+
+$(FAKECUDA_OBJ): $(O)/obj/fakecuda/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(if $(V),,echo "  CC   $<";) $(CC) $(ALL_CFLAGS) -fvisibility=hidden -c -o $@ $<
+$(FAKECUDA): $(FAKECUDA_OBJ) $(O)/lib/libptx.a
+	@mkdir -p $(@D)
+	$(Q)$(if $(V),,echo "  LD   $@";) $(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcuda.so.1 \
+	    -Wl,--exclude-libs,ALL -o $@ $^ -lzstd -llz4 -lm -lpthread
+-include $(FAKECUDA_OBJ:.o=.d)
+
+PROGS += $(FAKECUDA)

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Driver API chapters "Error Handling", "Initialization", "Version Management", "Device
+ * Management" and "Context Management".
+ *
+ * The environment describes the machine: VGPU_FAKECUDA_DEVICES (number of GPUs, default 1; 0 is a
+ * host whose driver finds none), VGPU_FAKECUDA_MEMORY (bytes each, default 1 GiB),
+ * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "fake.h"
+
+_Thread_local struct CUctx_st *fake_current;
+static bool initialised;
+
+uint64_t fake_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t setting(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+
+    return text && text[0] ? strtoull(text, NULL, 0) : otherwise;
+}
+
+uint64_t fake_memory_bytes(void)
+{
+    return setting("VGPU_FAKECUDA_MEMORY", 1ull << 30);
+}
+
+static int device_count(void)
+{
+    return (int)setting("VGPU_FAKECUDA_DEVICES", 1);
+}
+
+/* Every call that needs a context: the plan first, then what the documentation says of a context
+ * that has been lost ("the process must be terminated and relaunched"). */
+CUresult fake_enter(const char *function, struct CUctx_st **ctx)
+{
+    CUresult planned = fake_plan(function);
+
+    if (planned != CUDA_SUCCESS) {
+        if (fake_current && planned >= CUDA_ERROR_ILLEGAL_ADDRESS &&
+            planned <= CUDA_ERROR_LAUNCH_FAILED && planned != CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES)
+            fake_lose(fake_current, planned);
+        return planned;
+    }
+    if (!initialised)
+        return FAKE_ERROR_NOT_INITIALIZED;
+    if (!fake_current)
+        return FAKE_ERROR_INVALID_CONTEXT;
+    *ctx = fake_current;
+    return __atomic_load_n(&fake_current->sticky, __ATOMIC_ACQUIRE);
+}
+
+static CUresult enter_device(const char *function, CUdevice dev)
+{
+    CUresult planned = fake_plan(function);
+
+    if (planned != CUDA_SUCCESS)
+        return planned;
+    if (!initialised)
+        return FAKE_ERROR_NOT_INITIALIZED;
+    return dev >= 0 && dev < device_count() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+static const struct {
+    CUresult code;
+    const char *name, *text;
+} errors[] = {
+    {CUDA_SUCCESS, "CUDA_SUCCESS", "no error"},
+    {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {FAKE_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {CUDA_ERROR_NO_DEVICE, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
+    {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
+    {FAKE_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU",
+     "no kernel image is available for execution on the device"},
+    {CUDA_ERROR_INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
+    {CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+     "the provided PTX was compiled with an unsupported toolchain."},
+    {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS",
+     "an illegal memory access was encountered"},
+    {CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
+     "too many resources requested for launch"},
+    {CUDA_ERROR_LAUNCH_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT",
+     "the launch timed out and was terminated"},
+    {CUDA_ERROR_ASSERT, "CUDA_ERROR_ASSERT", "device-side assert triggered"},
+    {CUDA_ERROR_HARDWARE_STACK_ERROR, "CUDA_ERROR_HARDWARE_STACK_ERROR", "hardware stack error"},
+    {CUDA_ERROR_ILLEGAL_INSTRUCTION, "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+     "an illegal instruction was encountered"},
+    {CUDA_ERROR_MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
+    {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+    {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {CUDA_ERROR_UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
+};
+
+FAKE_EXPORT CUresult cuGetErrorName(CUresult error, const char **name)
+{
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        if (errors[i].code == error) {
+            *name = errors[i].name;
+            return CUDA_SUCCESS;
+        }
+    }
+    *name = NULL;
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+FAKE_EXPORT CUresult cuGetErrorString(CUresult error, const char **text)
+{
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        if (errors[i].code == error) {
+            *text = errors[i].text;
+            return CUDA_SUCCESS;
+        }
+    }
+    *text = NULL;
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+FAKE_EXPORT CUresult cuInit(unsigned int flags)
+{
+    CUresult planned = fake_plan(__func__);
+
+    if (planned != CUDA_SUCCESS)
+        return planned;
+    if (flags != 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (device_count() == 0)
+        return CUDA_ERROR_NO_DEVICE;
+    initialised = true;
+    return CUDA_SUCCESS;
+}
+
+FAKE_EXPORT CUresult cuDriverGetVersion(int *version)
+{
+    *version = 13000;
+    return fake_plan(__func__);
+}
+
+FAKE_EXPORT CUresult cuDeviceGetCount(int *count)
+{
+    if (!initialised)
+        return FAKE_ERROR_NOT_INITIALIZED;
+    *count = device_count();
+    return fake_plan(__func__);
+}
+
+FAKE_EXPORT CUresult cuDeviceGet(CUdevice *dev, int ordinal)
+{
+    CUresult result = enter_device(__func__, ordinal);
+
+    if (result == CUDA_SUCCESS)
+        *dev = ordinal;
+    return result;
+}
+
+FAKE_EXPORT CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
+{
+    CUresult result = enter_device(__func__, dev);
+
+    if (result == CUDA_SUCCESS && len > 0)
+        snprintf(name, (size_t)len, "fake CUDA device %d", dev);
+    return result;
+}
+
+FAKE_EXPORT CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice dev)
+{
+    CUresult result = enter_device(__func__, dev);
+
+    for (int i = 0; i < 16 && result == CUDA_SUCCESS; i++)
+        uuid->bytes[i] = (char)(0x10 * (dev + 1) + i);
+    return result;
+}
+
+FAKE_EXPORT CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
+{
+    CUresult result = enter_device(__func__, dev);
+
+    if (result == CUDA_SUCCESS)
+        snprintf(id, (size_t)len, "0000:%02X:00.0", 0x41 + dev);
+    return result;
+}
+
+FAKE_EXPORT CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice dev)
+{
+    *bytes = fake_memory_bytes();
+    return enter_device(__func__, dev);
+}
+
+FAKE_EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice dev)
+{
+    CUresult result = enter_device(__func__, dev);
+
+    if (result != CUDA_SUCCESS)
+        return result;
+    switch (attribute) {
+    case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X:
+    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y: *value = 1024; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z: *value = 64; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X: *value = 0x7fffffff; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y:
+    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *value = 65535; break;
+    case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
+    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *value = 1000000; break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 2; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
+    case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS:
+        *value = (int)setting("VGPU_FAKECUDA_HMM", 0);
+        break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+        *value = (int)VGPU_PTX_MAX_SHARED_BYTES;
+        break;
+    default: return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
+FAKE_EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice dev)
+{
+    struct vgpu_ptx_options options = {.mem_limit_bytes = fake_memory_bytes()};
+    CUresult result = enter_device(__func__, dev);
+    struct CUctx_st *ctx;
+
+    (void)flags;
+    if (result != CUDA_SUCCESS)
+        return result;
+    ctx = calloc(1, sizeof(*ctx));
+    if (!ctx)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (vgpu_ptx_machine_create(&options, &ctx->machine) != VGPU_PTX_OK) {
+        free(ctx);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    pthread_mutex_init(&ctx->lock, NULL);
+    pthread_cond_init(&ctx->progress, NULL);
+    ctx->device = dev;
+    ctx->null_stream = fake_stream_open(ctx, false);
+    fake_current = ctx;
+    *out = ctx;
+    return ctx->null_stream ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+FAKE_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
+{
+    if (!ctx)
+        return FAKE_ERROR_INVALID_CONTEXT;
+    __atomic_store_n(&ctx->cancel, 1, __ATOMIC_RELEASE);
+    while (ctx->streams)
+        fake_stream_close(ctx->streams);
+    fake_pinned_free(ctx);
+    vgpu_ptx_machine_destroy(ctx->machine);
+    pthread_cond_destroy(&ctx->progress);
+    pthread_mutex_destroy(&ctx->lock);
+    if (fake_current == ctx)
+        fake_current = NULL;
+    free(ctx);
+    return CUDA_SUCCESS;
+}
+
+FAKE_EXPORT CUresult cuCtxSetCurrent(CUcontext ctx)
+{
+    fake_current = ctx;
+    return fake_plan(__func__);
+}
+
+FAKE_EXPORT CUresult cuCtxSynchronize(void)
+{
+    struct CUctx_st *ctx;
+    CUresult result = CUDA_SUCCESS;
+
+    FAKE_ENTER(ctx);
+    for (struct CUstream_st *s = ctx->streams; s && result == CUDA_SUCCESS; s = s->next)
+        result = fake_wait_idle(ctx, s);
+    return result;
+}
+
+FAKE_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
+{
+    struct CUctx_st *ctx;
+
+    (void)value;
+    FAKE_ENTER(ctx);
+    return limit >= CU_LIMIT_STACK_SIZE && limit <= CU_LIMIT_MALLOC_HEAP_SIZE
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_INVALID_VALUE;
+}
+
+FAKE_EXPORT CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
+    struct CUctx_st *ctx;
+
+    FAKE_ENTER(ctx);
+    *least = 0;
+    *greatest = -5;
+    return CUDA_SUCCESS;
+}

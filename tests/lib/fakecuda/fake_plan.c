@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fault plan: VGPU_FAKECUDA_PLAN in the environment.
+ *
+ *   plan  = rule *( ";" rule )
+ *   rule  = function ":" nth ":" what
+ *   what  = number          the nth call (1 is the first, 0 is every) returns this CUresult
+ *         | "stall=" ms     ... takes that long before it does its work
+ *         | "hang"          ... never returns
+ *         | "die"           ... kills the process with SIGKILL
+ *
+ * A plan that can't be read ends the process: a test must not pass because its fault was
+ * misspelt.
+ */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "fake.h"
+
+#define MAX_RULES 32
+
+struct rule {
+    char function[48];
+    unsigned long nth;
+    enum { RULE_RETURN, RULE_STALL, RULE_HANG, RULE_DIE } what;
+    unsigned long number;
+    atomic_ulong calls;
+};
+
+static struct rule rules[MAX_RULES];
+static unsigned int rule_count;
+static pthread_once_t parsed = PTHREAD_ONCE_INIT;
+
+static void bad_plan(const char *text)
+{
+    fprintf(stderr, "fakecuda: can't read the rule '%s' of VGPU_FAKECUDA_PLAN\n", text);
+    abort();
+}
+
+static void rule_parse(char *text)
+{
+    struct rule *rule = &rules[rule_count];
+    char what[32];
+    char *end;
+
+    if (rule_count == MAX_RULES ||
+        sscanf(text, "%47[^:]:%lu:%31s", rule->function, &rule->nth, what) != 3)
+        bad_plan(text);
+    if (strncmp(what, "stall=", 6) == 0) {
+        rule->what = RULE_STALL;
+        rule->number = strtoul(what + 6, &end, 10);
+    } else if (strcmp(what, "hang") == 0 || strcmp(what, "die") == 0) {
+        rule->what = what[0] == 'h' ? RULE_HANG : RULE_DIE;
+        end = "";
+    } else {
+        rule->what = RULE_RETURN;
+        rule->number = strtoul(what, &end, 10);
+    }
+    if (*end != '\0')
+        bad_plan(text);
+    rule_count++;
+}
+
+static void parse(void)
+{
+    const char *plan = getenv("VGPU_FAKECUDA_PLAN");
+    char *copy, *rest, *text;
+
+    if (!plan || plan[0] == '\0')
+        return;
+    copy = strdup(plan);
+    if (!copy)
+        bad_plan(plan);
+    for (rest = copy; (text = strsep(&rest, ";"));)
+        rule_parse(text);
+    free(copy);
+}
+
+static CUresult rule_apply(const struct rule *rule)
+{
+    struct timespec delay = {(time_t)(rule->number / 1000), (long)(rule->number % 1000) * 1000000};
+
+    switch (rule->what) {
+    case RULE_STALL: nanosleep(&delay, NULL); return CUDA_SUCCESS;
+    case RULE_HANG:
+        for (;;)
+            pause();
+    case RULE_DIE: kill(getpid(), SIGKILL); return CUDA_SUCCESS;
+    default: return (CUresult)rule->number;
+    }
+}
+
+CUresult fake_plan(const char *function)
+{
+    CUresult result = CUDA_SUCCESS;
+
+    pthread_once(&parsed, parse);
+    for (unsigned int i = 0; i < rule_count && result == CUDA_SUCCESS; i++) {
+        if (strcmp(rules[i].function, function) != 0)
+            continue;
+        if (atomic_fetch_add(&rules[i].calls, 1) + 1 == rules[i].nth || rules[i].nth == 0)
+            result = rule_apply(&rules[i]);
+    }
+    return result;
+}
