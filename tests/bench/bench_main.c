@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vgpu-bench: runs the figures, prints them as JSON rows.
+ *
+ *   vgpu-bench [--runs N] [--quick]
+ *
+ * One vgpud serves three VMs: null executor polling, null executor sleeping at
+ * once, and the cpu executor.  Progress goes to stderr, the JSON array to stdout;
+ * scripts/bench-report.py makes the table.  Exit status 1 if something could not be
+ * measured; a missed bar is for the reader to judge.
+ */
+#include "bench.h"
+
+#include <getopt.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COPY_BYTES (96u << 20)
+#define RAM_BYTES  (256ull << 20)
+
+enum {
+    ROW_NULL_POLLED,
+    ROW_NULL_RATE,
+    ROW_NULL_SLEEPING,
+    ROW_COPY_H2D,
+    ROW_COPY_D2H,
+    ROW_UNIX,
+    ROW_TCP,
+    ROWS,
+};
+
+static struct bench_row rows[ROWS] = {
+    [ROW_NULL_POLLED] = {"null_polled_p50", "us", "shm_pingpong_p50", BENCH_LESS, 8, 4},
+    [ROW_NULL_RATE] = {"null_rate", "1/s", "shm_pingpong_rate", BENCH_MORE, 5e6, 20e6, true},
+    [ROW_NULL_SLEEPING] = {"null_sleeping_p50", "us", "eventfd_pingpong_p50", BENCH_LESS, 1.5, 1.2},
+    [ROW_COPY_H2D] = {"copy_h2d", "B/s", "memcpy_from_guest_ram", BENCH_MORE, 0.80, 0.98},
+    [ROW_COPY_D2H] = {"copy_d2h", "B/s", "memcpy_to_guest_ram", BENCH_MORE, 0.80, 0.98},
+    [ROW_UNIX] = {"unix_rpc_p50", "us", "null_polled_p50", BENCH_MORE, 0, 0},
+    [ROW_TCP] = {"tcp_rpc_p50", "us", "null_polled_p50", BENCH_MORE, 0, 0},
+};
+
+struct setup {
+    struct vgpud d;
+    struct gs_vm *vm[3];
+    struct gs_ctx *ctx[3];
+    struct gs_buf buf;
+    uint64_t dev;
+};
+
+static int setup_open(struct setup *s)
+{
+    static const char *const options[3] = {"executor=null,memory=1G,poll-us=1000",
+                                           "executor=null,memory=1G,poll-us=0",
+                                           "executor=cpu,memory=1G,poll-us=50"};
+    int rc = vgpud_start(&s->d, options, 3);
+
+    for (unsigned int i = 0; i < 3 && !rc; i++) {
+        struct gs_vm_config config = {.socket = s->d.sockets[i],
+                                      .ram_bytes = i == 2 ? 2 * RAM_BYTES : 0};
+        struct gs_ctx_config cfg = {.sq_log2 = 10, .cq_log2 = 10, .poll_us = i == 2 ? 2000 : 0};
+
+        rc = gs_vm_open(&config, &s->vm[i]);
+        if (!rc)
+            rc = gs_ctx_create(s->vm[i], &cfg, &s->ctx[i]);
+    }
+    if (!rc) /* the sleeping guest blocks in read(), as the floor does */
+        rc = fcntl(s->vm[1]->irq_fds[s->ctx[1]->vector], F_SETFL, 0);
+    if (!rc)
+        rc = gs_mem_alloc(s->ctx[2], COPY_BYTES, &s->dev);
+    if (!rc)
+        rc = gs_buf_create(s->ctx[2], COPY_BYTES, 0, VGPU_BUF_FLAGS, &s->buf);
+    if (!rc) {
+        memset(s->buf.ptr, 1, COPY_BYTES);
+        rc = gs_copy_h2d(s->ctx[2], s->dev, &s->buf, 0, COPY_BYTES);
+    }
+    return rc;
+}
+
+static void setup_close(struct setup *s)
+{
+    for (unsigned int i = 0; i < 3; i++)
+        gs_vm_close(s->vm[i]);
+    if (vgpud_stop(&s->d))
+        fprintf(stderr, "vgpu-bench: vgpud did not end well\n");
+}
+
+static bool put(unsigned int row, double value, double floor)
+{
+    struct bench_row *r = &rows[row];
+
+    if (value <= 0 || floor <= 0) {
+        fprintf(stderr, "vgpu-bench: %s could not be measured\n", r->name);
+        return false;
+    }
+    r->value[r->runs] = value;
+    r->floor[r->runs++] = floor;
+    return true;
+}
+
+/* One run: each figure directly after its floor. */
+static bool run_once(struct setup *s, unsigned int scale)
+{
+    double shm = bench_floor_pingpong(20000 * scale) / 1e3;
+    double polled = bench_null_polled(s->ctx[0], 20000 * scale) / 1e3;
+    bool ok = put(ROW_NULL_POLLED, polled, shm);
+    double floor;
+
+    ok &= put(ROW_NULL_RATE, bench_null_rate(s->ctx[0], 100 * scale), shm > 0 ? 1e6 / shm : -1);
+    floor = bench_floor_eventfd(500 * scale) / 1e3;
+    ok &= put(ROW_NULL_SLEEPING, bench_null_sleeping(s->ctx[1], 500 * scale) / 1e3, floor);
+    floor = bench_floor_memcpy(s->buf.ptr, COPY_BYTES, false, 4 + scale);
+    ok &= put(ROW_COPY_H2D, bench_copy(s->ctx[2], &s->buf, s->dev, true, 4 + scale), floor);
+    floor = bench_floor_memcpy(s->buf.ptr, COPY_BYTES, true, 4 + scale);
+    ok &= put(ROW_COPY_D2H, bench_copy(s->ctx[2], &s->buf, s->dev, false, 4 + scale), floor);
+    ok &= put(ROW_UNIX, bench_floor_unix(500 * scale) / 1e3, polled);
+    ok &= put(ROW_TCP, bench_floor_tcp(500 * scale) / 1e3, polled);
+    return ok;
+}
+
+static void print_rows(void)
+{
+    printf("[\n");
+    for (unsigned int i = 0; i < ROWS; i++) {
+        const struct bench_row *r = &rows[i];
+        double ratio[BENCH_MAX_RUNS];
+
+        for (unsigned int k = 0; k < r->runs; k++)
+            ratio[k] = r->value[k] / r->floor[k];
+        printf("  {\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"floor_name\": \"%s\", "
+               "\"floor\": %.6g, \"ratio\": %.4g, \"better\": \"%s\", \"bar\": %g, \"goal\": %g, "
+               "\"bar_on\": \"%s\", \"runs\": %u}%s\n",
+               r->name, bench_median(r->value, r->runs), r->unit, r->floor_name,
+               bench_median(r->floor, r->runs), bench_median(ratio, r->runs),
+               r->better == BENCH_LESS ? "less" : "more", r->bar, r->goal,
+               r->bar_on_value ? "value" : "ratio", r->runs, i + 1 < ROWS ? "," : "");
+    }
+    printf("]\n");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"runs", required_argument, NULL, 'r'}, {"quick", no_argument, NULL, 'q'}, {0}};
+    unsigned int runs = 9, scale = 5;
+    struct setup setup = {0};
+    bool ok = true;
+    int opt, rc;
+
+    while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (opt == 'r')
+            runs = (unsigned int)strtoul(optarg, NULL, 10);
+        else if (opt == 'q')
+            scale = 1;
+        if (opt == '?' || runs < 1 || runs > BENCH_MAX_RUNS) {
+            fprintf(stderr, "usage: vgpu-bench [--runs 1..%d] [--quick]\n", BENCH_MAX_RUNS);
+            return 2;
+        }
+    }
+    rc = setup_open(&setup);
+    if (rc) {
+        fprintf(stderr, "vgpu-bench: cannot attach to vgpud: %d\n", rc);
+        ok = false;
+    }
+    for (unsigned int i = 0; i < runs && ok; i++) {
+        fprintf(stderr, "vgpu-bench: run %u of %u\n", i + 1, runs);
+        ok = run_once(&setup, scale);
+    }
+    setup_close(&setup);
+    if (ok)
+        print_rows();
+    return ok ? 0 : 1;
+}
