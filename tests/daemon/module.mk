@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+#
+# Simulated guests against the real vgpud: one program per subject, built beside
+# bin/ so that each finds the daemon of its own variant.  Run by `make check-daemon`.
+
+$(eval $(call vgpu_lib,daemonfix,tests/daemon/fixture.c tests/daemon/account.c,-Itests/lib))
+
+# $(call daemon_test,NAME)
+define daemon_test
+DAEMON_TESTS += $$(O)/daemon-test/$(1)
+$$(eval $$(call vgpu_link,daemon-$(1),daemon-test/$(1),tests/daemon/test_$(1).c,daemonfix guestsim,-lcheck -lsubunit -ljson-c -lm -lrt -lpthread,-Itests/lib))
+endef
+
+DAEMON_TESTS :=
+$(foreach t,$(patsubst tests/daemon/test_%.c,%,$(sort $(wildcard tests/daemon/test_*.c))),$(eval $(call daemon_test,$(t))))
