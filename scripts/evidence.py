@@ -31,7 +31,7 @@ REQUIREMENTS = (
     ("A path from the VM to the host",
      "Commands travel from a guest program through /dev/vgpu0 and mapped rings to the daemon, "
      "and their results come back. The daemon's own counters are the witness.",
-     lambda name: name in ("driver is ready", "commands executed")),
+     lambda name: name in ("driver is ready", "kernels counted")),
     ("A real kernel through the mediation layer",
      "PTX compiled from CUDA C++ is loaded and launched by the guest program; every element of "
      "the result is compared in the guest with the guest's own arithmetic.",

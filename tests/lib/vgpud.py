@@ -88,13 +88,15 @@ class Daemon:
         return os.path.join(self.directory, name + ".sock")
 
     def command(self):
-        command = [images.binary("vgpud"), "--control", self.control]
+        command = [images.binary("vgpud"), "--control", self.control,
+                   "--runtime-dir", os.path.join(self.directory, "run")]
         for vm in self.vms:
             command += ["--vm", vm.option(self.socket(vm.name))]
         return command + self.arguments
 
     def start(self):
         """Start the daemon and wait until it listens; also after stop()."""
+        os.makedirs(os.path.join(self.directory, "run"), exist_ok=True)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,

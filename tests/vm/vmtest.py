@@ -21,7 +21,8 @@ PASSED = re.compile(rf"1:.+ PASSED: \d+ elements, 0 errors \({EXECUTOR}\)")
 # every example, small enough to take a second or two in an emulated guest
 EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce")
 
-RESOURCES = ("contexts", "memory_bytes", "buffers")
+# what a VM can hold, as vgpuctl names it
+RESOURCES = ("contexts", "memory_bytes", "buffers", "exec_processes")
 
 
 def last_line(output):
@@ -47,17 +48,30 @@ def program_fails(guest, command, timeout_s=120):
     return line[2:]
 
 
+def held_by(vm):
+    """What the VM holds now: the resources that are not zero.  With no guest
+    attached that must be nothing, its process included; and an account that its
+    process did not confirm proves nothing."""
+    held = {key: vm[key] for key in RESOURCES if vm[key]}
+    if not vm["responding"]:
+        held["responding"] = False
+    if vm["vm_processes"] > (1 if vm["attached"] else 0):
+        held["vm_processes"] = vm["vm_processes"]
+    return held
+
+
 def wait_idle(daemon, name, timeout_s=60):
     """Wait until the VM holds nothing in the daemon's accounting."""
-    def left():
-        vm = daemon.vm(name)
-        held = {key: vm[key] for key in RESOURCES if vm[key]}
-        left.seen = held
+    held = {}
+
+    def idle():
+        held.clear()
+        held.update(held_by(daemon.vm(name)))
         return not held
     try:
-        poll(left, timeout_s, "nothing held")
+        poll(idle, timeout_s, "nothing held")
     except AssertionError:
-        tap.fail(f"VM {name} still holds {left.seen}")
+        tap.fail(f"VM {name} still holds {held}")
 
 
 def wait_held(daemon, name, condition, what, timeout_s=60):
