@@ -34,20 +34,21 @@
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
-static bool version_matches(void)
+/* NULL, or what to tell the operator. */
+static char *version_mismatch(void)
 {
+    static const char built_for[] = QEMU_VERSION;
     g_autoptr(VersionInfo) info = qmp_query_version(NULL);
-    const VersionTriple *v = info->qemu;
+    g_autofree char *running = NULL;
 
-    if (v->major == QEMU_VERSION_MAJOR && v->minor == QEMU_VERSION_MINOR &&
-        v->micro == QEMU_VERSION_MICRO) {
-        return true;
+    running = g_strdup_printf("%" PRId64 ".%" PRId64 ".%" PRId64,
+                              info->qemu->major, info->qemu->minor,
+                              info->qemu->micro);
+    if (g_str_equal(running, built_for)) {
+        return NULL;
     }
-    error_report("vgpu plug-in: built for QEMU %d.%d.%d, this is %" PRId64
-                 ".%" PRId64 ".%" PRId64 "; rebuild it", QEMU_VERSION_MAJOR,
-                 QEMU_VERSION_MINOR, QEMU_VERSION_MICRO, v->major, v->minor,
-                 v->micro);
-    return false;
+    return g_strdup_printf("vgpu plug-in: this is QEMU %s, the plug-in was "
+                           "built for %s; rebuild it", running, built_for);
 }
 
 static bool layout_matches(void)
@@ -95,7 +96,13 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
                                            const qemu_info_t *info,
                                            int argc, char **argv)
 {
-    if (!version_matches() || !layout_matches()) {
+    g_autofree char *mismatch = version_mismatch();
+
+    if (mismatch) {
+        error_report("%s", mismatch);
+        return -1;
+    }
+    if (!layout_matches()) {
         return -1;
     }
     if (object_class_by_name(TYPE_VGPU_PCI)) {
@@ -115,11 +122,15 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
     return 0;
 }
 
-/* Effective only when preloaded: before any type, ours too, is looked at. */
+/* Effective only when preloaded: before any type, ours too, is looked at, and
+ * before QEMU's error reporting works. */
 static void plugin_check_preloaded(void)
 {
-    if (!version_matches()) {
-        exit(EXIT_FAILURE);
+    g_autofree char *mismatch = version_mismatch();
+
+    if (mismatch) {
+        fprintf(stderr, "%s\n", mismatch);
+        _exit(EXIT_FAILURE);
     }
 }
 type_init(plugin_check_preloaded)

@@ -4,6 +4,7 @@
  *
  *   vgpu-pci.c       QOM type, config space, BARs, reset: PCI and nothing else
  *   vgpu-conn.c      when there is a back end: connect, handshake, lose, retry
+ *   vgpu-handshake.c what a back end must be
  *   vgpu-client.c    how messages travel
  *   vgpu-doorbell.c  BAR 2: doorbell pages on the back end's eventfds
  *   vgpu-irq.c       MSI-X vectors on eventfds that the back end signals
@@ -48,8 +49,8 @@ typedef struct VgpuConn {
     unsigned peer_max_maps;     /* DMA mappings it can hold */
     uint64_t peer_page_bytes;   /* and their granularity */
     char *last_complaint;       /* not repeated until something changes */
-    int64_t complain_since_ms;  /* rate limit of complaints */
-    unsigned complaints, suppressed;
+    int64_t messages_since_ms;  /* rate limit of messages */
+    unsigned messages, suppressed;
 } VgpuConn;
 
 typedef struct VgpuDoorbell {
@@ -117,6 +118,15 @@ void vgpu_conn_reset(VgpuDevice *dev);
 /* A warning that no peer and no guest can turn into a flood. */
 void vgpu_conn_complain(VgpuDevice *dev, const char *fmt, ...)
     G_GNUC_PRINTF(2, 3);
+
+/* ---- vgpu-handshake.c: the requests of each state ---- */
+
+void vgpu_handshake_version(VgpuDevice *dev);
+void vgpu_handshake_info(VgpuDevice *dev);
+void vgpu_handshake_identity(VgpuDevice *dev);
+void vgpu_handshake_doorbells(VgpuDevice *dev);
+void vgpu_handshake_irqs(VgpuDevice *dev);
+void vgpu_handshake_maps(VgpuDevice *dev);
 
 /* ---- vgpu-memory.c ---- */
 
