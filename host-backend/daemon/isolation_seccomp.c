@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stage 4 of self-isolation: which system calls the processes may make.
+ *
+ * What is not listed fails with EPERM and is logged by the kernel's audit: a refused call
+ * is a sign of attack or of a libc that works differently, and killing the vm process for
+ * the latter would take a device from a guest that did nothing.  mmap() and mprotect() are
+ * allowed without PROT_EXEC only.  clone3 answers ENOSYS, so that libc falls back to clone,
+ * whose flags can be looked at.
+ *
+ * Sanitizer builds run without the filter: their run time makes calls of its own.
+ */
+#include <daemon/isolation.h>
+#include <daemon/log.h>
+#include <vgpu/hw.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+/* Memory, waiting, and what talks over descriptors that are there already. */
+static const int seccomp_common[] = {
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(readv),
+    SCMP_SYS(writev),
+    SCMP_SYS(close),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(sendto),
+    SCMP_SYS(shutdown),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(epoll_pwait2),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(timerfd_create),
+    SCMP_SYS(timerfd_settime),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(brk),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(futex),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getppid),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(rseq),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(membarrier),
+    SCMP_SYS(getrlimit),
+};
+
+/* The vm process reaps and kills its children, and makes sockets and counter pages for them. */
+static const int seccomp_vm[] = {
+    SCMP_SYS(socketpair), SCMP_SYS(waitid), SCMP_SYS(pidfd_send_signal), SCMP_SYS(memfd_create),
+    SCMP_SYS(ftruncate),  SCMP_SYS(flock),  SCMP_SYS(pread64),           SCMP_SYS(pwrite64),
+};
+
+/* The cpu executor's threads and timers. */
+static const int seccomp_cpu[] = {
+    SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_setaffinity), SCMP_SYS(timer_create),
+    SCMP_SYS(timer_settime),     SCMP_SYS(timer_delete),      SCMP_SYS(getcpu),
+    SCMP_SYS(memfd_create),      SCMP_SYS(ftruncate),         SCMP_SYS(mincore),
+    SCMP_SYS(getrusage),         SCMP_SYS(sysinfo),
+};
+
+/* What no GPU driver does: the cuda executor may do everything but these. */
+static const int seccomp_cuda_refused[] = {
+    SCMP_SYS(ptrace),
+    SCMP_SYS(process_vm_readv),
+    SCMP_SYS(process_vm_writev),
+    SCMP_SYS(execve),
+    SCMP_SYS(execveat),
+    SCMP_SYS(mount),
+    SCMP_SYS(umount2),
+    SCMP_SYS(pivot_root),
+    SCMP_SYS(chroot),
+    SCMP_SYS(setns),
+    SCMP_SYS(unshare),
+    SCMP_SYS(bpf),
+    SCMP_SYS(kexec_load),
+    SCMP_SYS(init_module),
+    SCMP_SYS(finit_module),
+    SCMP_SYS(delete_module),
+    SCMP_SYS(add_key),
+    SCMP_SYS(keyctl),
+    SCMP_SYS(request_key),
+    SCMP_SYS(io_uring_setup),
+    SCMP_SYS(userfaultfd),
+    SCMP_SYS(pidfd_open),
+    SCMP_SYS(pidfd_getfd),
+    SCMP_SYS(pidfd_send_signal),
+    SCMP_SYS(open_by_handle_at),
+    SCMP_SYS(personality),
+    SCMP_SYS(reboot),
+    SCMP_SYS(swapon),
+    SCMP_SYS(acct),
+    SCMP_SYS(quotactl),
+    SCMP_SYS(perf_event_open),
+};
+
+static VGPU_MUST_CHECK int seccomp_add(scmp_filter_ctx ctx, uint32_t action, const int *calls,
+                                       size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        int ret = seccomp_rule_add(ctx, action, calls[i], 0);
+
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static VGPU_MUST_CHECK int seccomp_add_memory(scmp_filter_ctx ctx)
+{
+    static const int calls[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect)};
+    int ret = 0;
+
+    for (size_t i = 0; i < 2 && !ret; i++)
+        ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 1,
+                               SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    return ret;
+}
+
+/* Threads of this process, and only those. */
+static VGPU_MUST_CHECK int seccomp_add_threads(scmp_filter_ctx ctx)
+{
+    int ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                               SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+
+    return ret ? ret : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
+static VGPU_MUST_CHECK int seccomp_finish(scmp_filter_ctx ctx, int ret)
+{
+    /* All threads, also those already running; refusals are logged by audit. */
+    if (!ret)
+        ret = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (!ret)
+        seccomp_attr_set(ctx, SCMP_FLTATR_CTL_LOG, 1);
+    if (!ret)
+        ret = seccomp_load(ctx);
+    seccomp_release(ctx);
+    return ret;
+}
+
+int vgpu_isolate_vm_syscalls(void)
+{
+    scmp_filter_ctx ctx;
+    int ret;
+
+    if (VGPU_SANITIZED) {
+        vgpu_log(VGPU_LOG_WARN, "sanitizer build: no system call filter");
+        return 0;
+    }
+    ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (!ctx)
+        return -ENOMEM;
+    ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_common,
+                      sizeof(seccomp_common) / sizeof(seccomp_common[0]));
+    if (!ret)
+        ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_vm,
+                          sizeof(seccomp_vm) / sizeof(seccomp_vm[0]));
+    if (!ret)
+        ret = seccomp_add_memory(ctx);
+    return seccomp_finish(ctx, ret);
+}
+
+static VGPU_MUST_CHECK int isolate_cuda_syscalls(void)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+
+    if (!ctx)
+        return -ENOMEM;
+    return seccomp_finish(
+        ctx, seccomp_add(ctx, SCMP_ACT_ERRNO(EPERM), seccomp_cuda_refused,
+                         sizeof(seccomp_cuda_refused) / sizeof(seccomp_cuda_refused[0])));
+}
+
+int vgpu_isolate_exec_syscalls(uint32_t exec_kind)
+{
+    scmp_filter_ctx ctx;
+    int ret;
+
+    if (VGPU_SANITIZED)
+        return 0;
+    if (exec_kind == VGPU_EXEC_CUDA)
+        return isolate_cuda_syscalls();
+    ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (!ctx)
+        return -ENOMEM;
+    ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_common,
+                      sizeof(seccomp_common) / sizeof(seccomp_common[0]));
+    if (!ret)
+        ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_cpu,
+                          sizeof(seccomp_cpu) / sizeof(seccomp_cpu[0]));
+    if (!ret)
+        ret = seccomp_add_memory(ctx);
+    if (!ret)
+        ret = seccomp_add_threads(ctx);
+    return seccomp_finish(ctx, ret);
+}

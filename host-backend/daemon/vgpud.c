@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * vgpud: options, the start in order, signals, and the roles of the binary (role.h).
+ *
+ * The start: configuration (exit 2 if it is wrong), runtime directory, one probe per VM, sockets,
+ * control socket last - when that exists, everything does.  From then on only the event loop runs.
+ */
+#include <daemon/isolation.h>
+#include <daemon/server.h>
+#include <exec/process.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+
+static const char usage_text[] =
+    "Usage: vgpud --vm KEY=VALUE,... [--vm ...] [--config FILE] [OPTION...]\n"
+    "Give virtual machines a share of a GPU.\n"
+    "\n"
+    "  --vm KEY=VALUE,...    serve a VM; keys: name, socket, executor (cpu, null, cuda),\n"
+    "                        memory, deadline, contexts, poll-us, threads, device,\n"
+    "                        socket-mode, socket-group\n"
+    "  --config FILE         read VMs and settings from FILE (see vgpud.conf(5))\n"
+    "  --control PATH        control socket for vgpuctl\n"
+    "  --runtime-dir DIR     generation files, and the control socket if none is given\n"
+    "  --user NAME           run guests' processes as NAME when started as root (nobody)\n"
+    "  --log-level LEVEL     error, warning, info (the default) or debug\n"
+    "  --debug control|data  show what happens on the control path or the data path\n"
+    "  --help, --version\n";
+
+enum { OPT_VM = 256, OPT_CONFIG, OPT_HELP, OPT_VERSION, OPT_SETTING };
+
+static const struct option options[] = {
+    {"vm", required_argument, NULL, OPT_VM},
+    {"config", required_argument, NULL, OPT_CONFIG},
+    {"control", required_argument, NULL, OPT_SETTING},
+    {"runtime-dir", required_argument, NULL, OPT_SETTING},
+    {"user", required_argument, NULL, OPT_SETTING},
+    {"log-level", required_argument, NULL, OPT_SETTING},
+    {"debug", required_argument, NULL, OPT_SETTING},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+/* ---- Roles ---- */
+
+/* Guests' processes must not take a terminal's ^C for themselves: vgpud ends them in order. */
+static void role_begin(const char *name)
+{
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static int role_fail(const char *what, int err)
+{
+    vgpu_log(VGPU_LOG_ERROR, "%s: can't isolate itself: %s", what, strerror(-err));
+    return 1;
+}
+
+static int role_exec(char **argv)
+{
+    char tag[128];
+    int ret;
+
+    role_begin("vgpu-exec");
+    snprintf(tag, sizeof(tag), "%s %s", argv[3] ? argv[3] : "?",
+             argv[3] && argv[4] ? argv[4] : "?");
+    vgpu_log_setup(VGPU_LOG_INFO, 0, tag);
+    ret = vgpu_isolate_start();
+    if (!ret)
+        ret = vgpu_isolate_tie(getppid());
+    if (ret)
+        return role_fail("exec process", ret);
+    vgpu_exec_set_lockdown(vgpu_isolate_exec_syscalls);
+    return vgpu_exec_main();
+}
+
+static int role_probe(char **argv)
+{
+    long uid = argv[2] ? strtol(argv[2], NULL, 10) : -1;
+    long gid = argv[2] && argv[3] ? strtol(argv[3], NULL, 10) : -1;
+    int ret;
+
+    role_begin("vgpu-probe");
+    ret = vgpu_isolate_start();
+    if (!ret && uid >= 0)
+        ret = vgpu_isolate_user((uid_t)uid, (gid_t)gid);
+    if (!ret)
+        ret = vgpu_isolate_tie(getppid());
+    return ret ? role_fail("probe process", ret) : vgpu_exec_probe_main();
+}
+
+/* The exit status of a role, or -1: this is vgpud itself. */
+static int role_run(int argc, char **argv)
+{
+    if (argc < 2 || strncmp(argv[1], "--role=", 7))
+        return -1;
+    if (!strcmp(argv[1], "--role=vm")) {
+        role_begin("vgpu-vm");
+        return vgpu_vm_main();
+    }
+    if (!strcmp(argv[1], "--role=exec"))
+        return role_exec(argv);
+    if (!strcmp(argv[1], "--role=probe"))
+        return role_probe(argv);
+    return EXIT_USAGE;
+}
+
+/* ---- Options ---- */
+
+/* -1: go on; else the exit status. */
+static int options_read(int argc, char **argv, struct vgpu_config *cfg)
+{
+    char why[VGPU_WHY_BYTES];
+    int opt, idx, ret = 0;
+
+    while (!ret && (opt = getopt_long(argc, argv, "", options, &idx)) != -1) {
+        switch (opt) {
+        case OPT_VM: ret = vgpu_config_add_vm(cfg, optarg, why); break;
+        case OPT_CONFIG: ret = vgpu_config_load(cfg, optarg, why); break;
+        case OPT_SETTING: ret = vgpu_config_set(cfg, options[idx].name, optarg, why); break;
+        case OPT_HELP: fputs(usage_text, stdout); return EXIT_SUCCESS;
+        case OPT_VERSION: puts("vgpud " VGPU_VERSION); return EXIT_SUCCESS;
+        default: fputs("Try 'vgpud --help'.\n", stderr); return EXIT_USAGE;
+        }
+    }
+    if (!ret && optind < argc) {
+        snprintf(why, sizeof(why), "unexpected argument '%.100s'", argv[optind]);
+        ret = -EINVAL;
+    }
+    if (!ret)
+        ret = vgpu_config_finish(cfg, why);
+    if (!ret)
+        return -1;
+    fprintf(stderr, "vgpud: %s\n", why);
+    return EXIT_USAGE;
+}
+
+/* ---- The start ---- */
+
+static VGPU_MUST_CHECK int start_find_user(struct vgpu_server *server)
+{
+    const struct passwd *pw;
+
+    if (geteuid() != 0)
+        return 0;
+    pw = getpwnam(server->config->user);
+    if (!pw || !pw->pw_uid) {
+        vgpu_log(VGPU_LOG_ERROR, "user '%s' %s", server->config->user,
+                 pw ? "is root: guests' processes need another one" : "does not exist");
+        return -EINVAL;
+    }
+    server->drop_user = true;
+    server->uid = pw->pw_uid;
+    server->gid = pw->pw_gid;
+    return 0;
+}
+
+static VGPU_MUST_CHECK int start_runtime_dir(const char *path)
+{
+    struct stat st;
+
+    if (mkdir(path, 0755) && errno != EEXIST) {
+        vgpu_log(VGPU_LOG_ERROR, "runtime directory %s: %s", path, strerror(errno));
+        return -errno;
+    }
+    if (stat(path, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 0022)) {
+        vgpu_log(VGPU_LOG_ERROR, "runtime directory %s must be a directory that only vgpud writes",
+                 path);
+        return -EPERM;
+    }
+    return 0;
+}
+
+static VGPU_MUST_CHECK int start_probe_all(struct vgpu_server *server)
+{
+    for (size_t i = 0; i < server->config->vm_count; i++) {
+        struct server_vm *vm = &server->vms[i];
+        char why[VGPU_WHY_BYTES];
+        int ret;
+
+        ret = server_probe(server, vm, why);
+        if (ret) {
+            vgpu_log(VGPU_LOG_ERROR, "vm%u(%s): executor %s can't be used: %s", vm->id,
+                     vm->config->name, vm->config->executor, why);
+            return ret;
+        }
+        vgpu_log(VGPU_LOG_INFO, "vm%u(%s): executor %s: %s", vm->id, vm->config->name,
+                 vm->config->executor, (const char *)vm->props.name);
+    }
+    return 0;
+}
+
+static void start_raise_limits(void)
+{
+    struct rlimit fds;
+
+    if (!getrlimit(RLIMIT_NOFILE, &fds)) {
+        fds.rlim_cur = fds.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &fds);
+    }
+}
+
+static VGPU_MUST_CHECK int start(struct vgpu_server *server)
+{
+    int ret = start_find_user(server);
+
+    if (ret)
+        return ret;
+    start_raise_limits();
+    server->exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    server->vms = calloc(server->config->vm_count, sizeof(*server->vms));
+    if (server->exe_fd < 0 || !server->vms) {
+        vgpu_log(VGPU_LOG_ERROR, "can't start: %s", strerror(errno));
+        return -errno;
+    }
+    for (size_t i = 0; i < server->config->vm_count; i++)
+        server->vms[i] = (struct server_vm){.server = server,
+                                            .config = &server->config->vms[i],
+                                            .id = (uint32_t)i,
+                                            .listen_fd = -1,
+                                            .waiting_fd = -1};
+    ret = vgpu_loop_init(&server->loop);
+    if (!ret)
+        ret = start_runtime_dir(server->config->runtime_dir);
+    if (!ret)
+        ret = start_probe_all(server);
+    if (!ret)
+        ret = server_listen(server);
+    if (ret)
+        return ret;
+    ret = control_start(server);
+    if (ret)
+        vgpu_log(VGPU_LOG_ERROR, "control socket %s: %s", server->config->control,
+                 ret == -EADDRINUSE ? "another vgpud listens there" : strerror(-ret));
+    return ret;
+}
+
+/* ---- Running ---- */
+
+struct signal_source {
+    struct vgpu_server *server;
+    struct vgpu_source source;
+    int fd;
+};
+
+static void signal_event(void *opaque, uint32_t events)
+{
+    struct signal_source *sig = opaque;
+    struct signalfd_siginfo si;
+
+    (void)events;
+    if (read(sig->fd, &si, sizeof(si)) != sizeof(si))
+        return;
+    if (si.ssi_signo == SIGCHLD) {
+        server_reap_orphans(sig->server);
+        return;
+    }
+    vgpu_log(VGPU_LOG_INFO, "%s: ending", strsignal((int)si.ssi_signo));
+    server_stop(sig->server);
+}
+
+static VGPU_MUST_CHECK int serve(struct vgpu_server *server)
+{
+    struct signal_source sig = {.server = server};
+    sigset_t set;
+    int ret;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    /* What a killed vm process leaves behind dies too (isolation.h), and is reaped here. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    ret = start(server);
+    if (ret)
+        return ret;
+    sig.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (sig.fd < 0)
+        return -errno;
+    ret = vgpu_source_add(&server->loop, &sig.source, sig.fd, EPOLLIN, signal_event, &sig);
+    if (!ret)
+        ret = vgpu_loop_run(&server->loop);
+    vgpu_source_remove(&server->loop, &sig.source);
+    close(sig.fd);
+    return ret;
+}
+
+int main(int argc, char **argv)
+{
+    struct vgpu_server server = {.exe_fd = -1, .loop.epoll_fd = -1};
+    struct vgpu_config cfg;
+    int status = role_run(argc, argv);
+
+    if (status >= 0)
+        return status;
+    vgpu_config_init(&cfg);
+    status = options_read(argc, argv, &cfg);
+    if (status < 0) {
+        vgpu_log_setup(cfg.log_level, cfg.debug, "");
+        server.config = &cfg;
+        status = serve(&server) ? EXIT_FAILURE : EXIT_SUCCESS;
+        server_fini(&server);
+    }
+    vgpu_config_fini(&cfg);
+    return status;
+}
