@@ -31,6 +31,7 @@
 #include <stdint.h>
 #include <vgpu/cmd.h>
 #include <vgpu/hw.h>
+#include <vgpu/ring.h>
 #include <vgpu/status.h>
 #include <vgpu/uapi.h>
 

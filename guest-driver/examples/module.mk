@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT
+#
+# The example programs, linked to the shared libvgpu.
+
+EXAMPLE_COMPUTE := vecadd saxpy matmul reduce fault spin
+EXAMPLE_LIBS    := -L$(O)/lib -lvgpu -lpthread
+
+$(foreach p,$(EXAMPLE_COMPUTE),$(eval \
+  $(call vgpu_prog,$(p),guest-driver/examples/$(p).c guest-driver/examples/common.c,,$(EXAMPLE_LIBS))))
+$(eval $(call vgpu_prog,vgpu-info,guest-driver/examples/vgpu-info.c,,$(EXAMPLE_LIBS)))
+
+$(patsubst %,$(O)/bin/%,$(EXAMPLE_COMPUTE) vgpu-info): $(O)/lib/libvgpu.so
