@@ -6,10 +6,10 @@
  *
  * A stock QEMU that supports plug-ins or modules exports the functions a device
  * is made of, and a type can be registered at any time before it is used.  But
- * none of that is a stable interface: the structures must be laid out exactly as
- * in the headers this file was compiled with.  So the running QEMU is asked for
- * its version and for the sizes of the structures the device embeds, and with
- * any difference the plug-in refuses to load.
+ * none of that is a stable interface: the structures must be laid out exactly
+ * as in the headers this file was compiled with.  So the running QEMU is asked
+ * for its version and for the sizes of the structures the device embeds, and
+ * with any difference the plug-in refuses to load.
  *
  * Loaded by `-plugin`, QEMU has long done its own registrations, and the module
  * constructors in the other files remain without effect; qemu_plugin_install()
@@ -122,8 +122,10 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
     return 0;
 }
 
-/* Effective only when preloaded: before any type, ours too, is looked at, and
- * before QEMU's error reporting works. */
+/*
+ * Effective only when preloaded: before any type, ours too, is looked at, and
+ * before QEMU's error reporting works.
+ */
 static void plugin_check_preloaded(void)
 {
     g_autofree char *mismatch = version_mismatch();

@@ -36,8 +36,10 @@
 #include "vgpu-client.h"
 #include "vgpu-trace.h"
 
-/* Messages handled per main-loop callback, so that a talkative peer cannot
- * starve the other users of the loop. */
+/*
+ * Messages handled per main-loop callback, so that a talkative peer cannot
+ * starve the other users of the loop.
+ */
 #define RX_BUDGET 64
 
 typedef struct VgpuRequest {
@@ -141,7 +143,8 @@ static int outgoing_send(VgpuClient *client, VgpuOutgoing *out)
         cmsg->cmsg_len = CMSG_LEN(sizeof(int) * out->nr_fds);
         memcpy(CMSG_DATA(cmsg), out->fds, sizeof(int) * out->nr_fds);
     }
-    n = TEMP_FAILURE_RETRY(sendmsg(client->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT));
+    n = TEMP_FAILURE_RETRY(sendmsg(client->fd, &mh,
+                                   MSG_NOSIGNAL | MSG_DONTWAIT));
     if (n < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return 0;
@@ -210,7 +213,8 @@ bool vgpu_client_send(VgpuClient *client, const VgpuClientMessage *msg)
 
     if (vgpu_client_is_up(client) &&
         g_hash_table_size(client->pending) >= VGPU_CLIENT_MAX_QUEUED) {
-        vgpu_client_break(client, "the peer leaves too many requests unanswered");
+        vgpu_client_break(client, "the peer leaves too many requests "
+                          "unanswered");
     }
     if (!vgpu_client_is_up(client)) {
         VgpuReply reply = { .error = ECONNABORTED };
@@ -351,8 +355,10 @@ static bool rx_check_header(VgpuClient *client)
     return true;
 }
 
-/* Commands of the peer are for devices whose memory it cannot map.  Ours can,
- * so all of them are refused. */
+/*
+ * Commands of the peer are for devices whose memory it cannot map.  Ours can,
+ * so all of them are refused.
+ */
 static void rx_refuse_command(VgpuClient *client)
 {
     VfuHeader hdr = {
@@ -508,7 +514,7 @@ bool vgpu_client_wait(VgpuClient *client, bool (*done)(void *opaque),
         struct pollfd pfd = { .fd = client->fd, .events = POLLIN };
         int64_t left;
 
-        /* Read first: the peer may be unable to take more before it can send. */
+        /* Read first: the peer may take no more before it can send. */
         while (rx_message(client) > 0) {
             if (client_is_done(client, done, opaque)) {
                 return true;

@@ -20,8 +20,10 @@
 
 typedef struct VgpuClient VgpuClient;
 
-/* A reply, valid during the callback.  To keep a descriptor, take it out and
- * leave -1; the others are closed afterwards. */
+/*
+ * A reply, valid during the callback.  To keep a descriptor, take it out and
+ * leave -1; the others are closed afterwards.
+ */
 typedef struct VgpuReply {
     int error;                  /* 0; the errno the peer answered with; or
                                  * ECONNABORTED: it will not answer */
@@ -33,8 +35,9 @@ typedef struct VgpuReply {
 
 /*
  * Called exactly once for each request, also for one that could not be sent, at
- * the latest when the connection is stopped.  May be called in the middle of vgpu_client_wait(), so it may only
- * look at the reply, note the result, and send further requests.
+ * the latest when the connection is stopped.  May be called in the middle of
+ * vgpu_client_wait(), so it may only look at the reply, note the result, and
+ * send further requests.
  */
 typedef void VgpuReplyFunc(void *opaque, VgpuReply *reply);
 
@@ -97,14 +100,16 @@ static inline bool vgpu_client_is_idle(VgpuClient *client)
            g_hash_table_size(client->pending) == 0;
 }
 
-/* Queue a message and send as much of the queue as the socket takes.  False if
- * the connection is, or has become, unusable. */
+/*
+ * Queue a message and send as much of the queue as the socket takes.  False if
+ * the connection is, or has become, unusable.
+ */
 bool vgpu_client_send(VgpuClient *client, const VgpuClientMessage *msg);
 
 /*
  * Serve the socket until nothing is left to send and, if @done is given, it
- * returns true.  Blocks at most @timeout_ms; past that the connection is broken.
- * False if it is.
+ * returns true.  Blocks at most @timeout_ms; past that the connection is
+ * broken.  False if it is.
  */
 bool vgpu_client_wait(VgpuClient *client, bool (*done)(void *opaque),
                       void *opaque, unsigned timeout_ms, const char *what);

@@ -7,13 +7,13 @@
  * what a PCI device that has gone looks like, and a timer tries to connect.  A
  * connection is brought up in the states of VgpuConnState, in order:
  *
- *      state       asks the back end for                         then checks
+ *      state       asks the back end for                         and checks
  *      VERSION     protocol version, its limits                  both
  *      INFO        device, regions 0 2 4 7, MSI-X                they are ours
  *      IDENTITY    the head of config space                      IDs, class
  *      DOORBELLS   eventfds of the doorbell pages                each of them
  *      IRQS        to signal our eventfds                        that it will
- *      MAPS        to map guest memory                           (may refuse some)
+ *      MAPS        to map guest memory                           nothing more
  *      LIVE        whatever the guest does
  *
  * A state's requests are sent at its entry; when the last reply has come the
@@ -114,7 +114,8 @@ static void enter_live(VgpuDevice *dev)
     timer_del(dev->conn.timer);
     vgpu_doorbell_wire(dev);
     if (message_allowed(dev)) {
-        info_report("vgpu-pci %s: connected to %s", conn_name(dev), dev->socket);
+        info_report("vgpu-pci %s: connected to %s", conn_name(dev),
+                    dev->socket);
     }
     g_free(dev->conn.last_complaint);
     dev->conn.last_complaint = NULL;
@@ -297,8 +298,8 @@ void vgpu_conn_write(VgpuDevice *dev, unsigned bar, uint64_t offset,
     };
 
     assert(size <= sizeof(data));
-    VGPU_TRACE(reg_write, "bar %u offset 0x%" PRIx64 " size %u value 0x%" PRIx64,
-               bar, offset, size, value);
+    VGPU_TRACE(reg_write, "bar %u offset 0x%" PRIx64 " size %u value 0x%"
+               PRIx64, bar, offset, size, value);
     if (vgpu_conn_is_live(dev) && vgpu_client_send(&dev->conn.client, &msg)) {
         /* a guest that writes faster than the back end reads waits for it */
         vgpu_client_wait(&dev->conn.client, NULL, NULL, dev->timeout_ms,

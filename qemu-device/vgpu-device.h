@@ -13,8 +13,8 @@
  *
  * All of it runs under the big QEMU lock.
  */
-#ifndef VGPU_DEVICE_H
-#define VGPU_DEVICE_H
+#ifndef VGPU_QEMU_DEVICE_H
+#define VGPU_QEMU_DEVICE_H
 
 #include "hw/pci/pci.h"
 #include "qemu/event_notifier.h"
@@ -105,8 +105,10 @@ static inline bool vgpu_conn_is_live(const VgpuDevice *dev)
            vgpu_client_is_up(&dev->conn.client);
 }
 
-/* One access of 1, 2, 4 or 8 bytes to a BAR.  Without a back end a read returns
- * all ones and a write does nothing. */
+/*
+ * One access of 1, 2, 4 or 8 bytes to a BAR.  Without a back end a read returns
+ * all ones and a write does nothing.
+ */
 uint64_t vgpu_conn_read(VgpuDevice *dev, unsigned bar, uint64_t offset,
                         unsigned size);
 void vgpu_conn_write(VgpuDevice *dev, unsigned bar, uint64_t offset,
@@ -130,8 +132,10 @@ void vgpu_handshake_maps(VgpuDevice *dev);
 
 /* ---- vgpu-memory.c ---- */
 
-/* Is the machine's memory such that another process can map it, and the vIOMMU
- * (if any) one whose mappings can be followed? */
+/*
+ * Is the machine's memory such that another process can map it, and the vIOMMU
+ * (if any) one whose mappings can be followed?
+ */
 bool vgpu_memory_check(Error **errp);
 void vgpu_memory_init(VgpuDevice *dev);
 void vgpu_memory_fini(VgpuDevice *dev);
@@ -139,8 +143,10 @@ void vgpu_memory_fini(VgpuDevice *dev);
 /* ---- vgpu-doorbell.c ---- */
 
 void vgpu_doorbell_init(VgpuDevice *dev);
-/* Check a reply to GET_REGION_IO_FDS and keep its eventfds.  NULL, or what is
- * wrong with it. */
+/*
+ * Check a reply to GET_REGION_IO_FDS and keep its eventfds.  NULL, or what is
+ * wrong with it.
+ */
 const char *vgpu_doorbell_parse(VgpuDevice *dev, const VgpuReply *reply)
     G_GNUC_WARN_UNUSED_RESULT;
 /* Connect the pages to the eventfds kept / forget them. */
@@ -164,4 +170,4 @@ void vgpu_irq_drain(VgpuDevice *dev);
 /* Raise a vector that the guest has set up, to make its driver look. */
 void vgpu_irq_nudge(VgpuDevice *dev, unsigned vector);
 
-#endif /* VGPU_DEVICE_H */
+#endif /* VGPU_QEMU_DEVICE_H */

@@ -6,8 +6,8 @@
  * which RAM.  Each such range is a VgpuMapping in a tree, kept whether or not
  * there is a back end; a new one is told the whole tree.
  *
- *      NEW --- DMA_MAP sent ---> SENT --- reply ---> MAPPED | REFUSED
- *      SENT, MAPPED --- cut from the tree ---> DOOMED --- DMA_UNMAP sent ---> gone
+ *      NEW -- DMA_MAP sent --> SENT -- reply --> MAPPED | REFUSED
+ *      SENT, MAPPED -- cut from the tree --> DOOMED -- DMA_UNMAP sent --> gone
  *
  * The tree changes at once; mappings that are NEW or DOOMED wait on a list, and
  * the messages follow in its order, a bounded number ahead of the replies.
@@ -15,10 +15,10 @@
  * While the device is live, whoever changes the tree waits until the back end
  * has agreed (vgpu_dma_sync): the guest may use an address as soon as its
  * instruction is over, by a doorbell that no message queue orders, and it may
- * reuse memory as soon as the address is gone.  That is why an unmap is
- * waited for so patiently (release_timeout_ms): its answer means that no executor
- * can touch the range any more.  During the handshake nobody waits, since no
- * guest access reaches the device yet.
+ * reuse memory as soon as the address is gone.  That is why an unmap is waited
+ * for so patiently (release_timeout_ms): its answer means that no executor can
+ * touch the range any more.  During the handshake nobody waits, since no guest
+ * access reaches the device yet.
  *
  * The protocol wants an unmap to name exactly one map, but a guest may unmap
  * part of what it mapped, or much more.  vgpu_dma_cut() translates.
@@ -212,8 +212,10 @@ static bool dma_wait_done(void *opaque)
     return dma_is_settled(opaque);
 }
 
-/* The tree has changed: tell the back end, and while the guest can use the
- * device, wait for its consent. */
+/*
+ * The tree has changed: tell the back end, and while the guest can use the
+ * device, wait for its consent.
+ */
 void vgpu_dma_sync(VgpuDevice *dev)
 {
     dma_pump(dev);

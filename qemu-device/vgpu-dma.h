@@ -13,7 +13,7 @@ typedef struct VgpuMapping VgpuMapping;
 
 typedef struct VgpuDma {
     GTree *mappings;            /* VgpuMapping by address, none overlap */
-    QTAILQ_HEAD(, VgpuMapping) todo;    /* of which the back end is to be told */
+    QTAILQ_HEAD(, VgpuMapping) todo;    /* to tell the back end */
     bool announce;              /* there is a back end to tell */
     unsigned in_flight;         /* requests that it has not answered */
     unsigned count;             /* of mappings */

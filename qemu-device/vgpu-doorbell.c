@@ -22,8 +22,10 @@
 #include "vgpu-device.h"
 #include "vgpu-trace.h"
 
-/* Value in range for an eventfd: adding 0 succeeds and changes nothing, adding
- * 2^64-1 is invalid.  No other kind of file does both. */
+/*
+ * Value in range for an eventfd: adding 0 succeeds and changes nothing, adding
+ * 2^64-1 is invalid.  No other kind of file does both.
+ */
 static bool fd_is_eventfd(int fd)
 {
     static const uint64_t nothing, invalid = UINT64_MAX;
@@ -163,7 +165,8 @@ static void doorbell_write(void *opaque, hwaddr offset, uint64_t value,
     if (size != 4 || offset % VGPU_DOORBELL_STRIDE != VGPU_DOORBELL_OFFSET ||
         !vgpu_conn_is_live(dev) ||
         !(db->present || dev->doorbells_by_message)) {
-        VGPU_TRACE(doorbell_missed, "offset 0x%" PRIx64 " size %u", offset, size);
+        VGPU_TRACE(doorbell_missed, "offset 0x%" PRIx64 " size %u", offset,
+                   size);
         return;
     }
     VGPU_TRACE(doorbell_slow, "offset 0x%" PRIx64, offset);

@@ -362,8 +362,10 @@ void vgpu_handshake_maps(VgpuDevice *dev)
 {
     int ret;
 
-    /* The back end sees pages come (it maps them) but never go: whatever would
-     * take pages away behind its back, a balloon above all, must not. */
+    /*
+     * The back end sees pages come (it maps them) but never go: whatever would
+     * take pages away behind its back, a balloon above all, must not.
+     */
     ret = ram_block_uncoordinated_discard_disable(true);
     if (ret) {
         conn_fail(dev, "another device discards guest memory (a balloon?)");

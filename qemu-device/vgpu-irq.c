@@ -2,14 +2,14 @@
 /*
  * MSI-X vectors on eventfds.
  *
- * Theory of operation.  Each vector has one eventfd for the device's whole life.
- * The back end gets all of them at connect and signals them; who listens is
- * decided here:
+ * Theory of operation.  Each vector has one eventfd for the device's whole
+ * life.  The back end gets all of them at connect and signals them; who listens
+ * is decided here:
  *
  *   - KVM, through an irqfd, while MSI-X is enabled and the vector is unmasked
  *     and KVM can do it;
- *   - else the main loop, which calls msix_notify().  That sends the message, or
- *     sets the pending bit if the vector is masked.
+ *   - else the main loop, which calls msix_notify().  That sends the message,
+ *     or sets the pending bit if the vector is masked.
  *
  * vector_update() moves a vector to the listener it should have and may be
  * called at any time, any number of times: QEMU's mask notifiers come unpaired
@@ -120,7 +120,7 @@ static void vector_release(PCIDevice *pci, unsigned vector)
     vector_update(&VGPU_PCI(pci)->vectors[vector], false);
 }
 
-/* The guest reads the PBA: what was signalled but not yet looked at is pending. */
+/* The guest reads the PBA: what was signalled and not yet seen is pending. */
 static void vector_poll(PCIDevice *pci, unsigned start, unsigned end)
 {
     VgpuDevice *dev = VGPU_PCI(pci);

@@ -8,10 +8,10 @@
  * translated region, on which an IOMMU notifier reports each mapping the guest
  * makes.  All of it goes on to vgpu-dma.c.
  *
- * Only RAM that is a shared mapping of a file is passed on.  ROMs, device memory
- * and private RAM are not: DMA there faults in the device, which reports the
- * address.  If the machine's main memory is private the device would be of no
- * use, and is refused at realize with the option to add.
+ * Only RAM that is a shared mapping of a file is passed on.  ROMs, device
+ * memory and private RAM are not: DMA there faults in the device, which reports
+ * the address.  If the machine's main memory is private the device would be of
+ * no use, and is refused at realize with the option to add.
  *
  * Callbacks come under the big QEMU lock, from the main loop or from the vCPU
  * whose access changed the map, and return when the back end has agreed.
@@ -51,8 +51,10 @@ static bool region_is_shareable(MemoryRegion *mr)
            memory_region_get_fd(mr) >= 0 && qemu_ram_is_shared(mr->ram_block);
 }
 
-/* True if the device may reach this region.  Says so if the reason why it may
- * not is the operator's to change. */
+/*
+ * True if the device may reach this region.  Says so if the reason why it may
+ * not is the operator's to change.
+ */
 static bool region_is_mappable(VgpuDevice *dev, MemoryRegion *mr)
 {
     if (!region_is_shareable(mr)) {
@@ -153,10 +155,11 @@ static void iommu_map(VgpuIommu *iommu, const IOMMUTLBEntry *entry,
             break;
         }
         if (region_is_mappable(iommu->dev, mr)) {
-            vgpu_dma_map(iommu->dev, first, first + len - 1, mr, xlat, writable);
+            vgpu_dma_map(iommu->dev, first, first + len - 1, mr, xlat,
+                         writable);
         } else {
-            VGPU_TRACE(dma_skip, "0x%" PRIx64 " +0x%" PRIx64 " %s: not shared RAM",
-                       first, len, memory_region_name(mr));
+            VGPU_TRACE(dma_skip, "0x%" PRIx64 " +0x%" PRIx64 " %s: not shared "
+                       "RAM", first, len, memory_region_name(mr));
             vgpu_dma_cut(iommu->dev, first, first + len - 1);
         }
         if (last - first < len) {

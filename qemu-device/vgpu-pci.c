@@ -28,7 +28,7 @@
 #include "vgpu-device.h"
 #include "vgpu-pci.h"
 
-/* A second of reconnect attempts is pleasant, a hundred per second are a load. */
+/* More than a hundred attempts per second to connect would be a load. */
 #define RECONNECT_MIN_MS 10
 #define TIMEOUT_MIN_MS   10
 #define TIMEOUT_MAX_MS   60000
@@ -44,8 +44,10 @@ static void regs_write(void *opaque, hwaddr offset, uint64_t value,
     vgpu_conn_write(opaque, VGPU_BAR_REGS, offset, value, size);
 }
 
-/* Sizes and alignments that the device does not like are for it to refuse: it
- * has an error bit for that.  8 bytes are two accesses. */
+/*
+ * Sizes and alignments that the device does not like are for it to refuse: it
+ * has an error bit for that.  8 bytes are two accesses.
+ */
 static const MemoryRegionOps regs_ops = {
     .read = regs_read,
     .write = regs_write,
@@ -76,8 +78,8 @@ static bool check_properties(VgpuDevice *dev, Error **errp)
     if (dev->timeout_ms < TIMEOUT_MIN_MS || dev->timeout_ms > TIMEOUT_MAX_MS ||
         dev->release_timeout_ms < dev->timeout_ms ||
         dev->release_timeout_ms > TIMEOUT_MAX_MS) {
-        error_setg(errp, "properties 'timeout-ms' and 'release-timeout-ms' must "
-                   "be from %u to %u and not decrease in this order",
+        error_setg(errp, "properties 'timeout-ms' and 'release-timeout-ms' "
+                   "must be from %u to %u and not decrease in this order",
                    TIMEOUT_MIN_MS, TIMEOUT_MAX_MS);
         return false;
     }

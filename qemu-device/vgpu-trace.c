@@ -6,7 +6,8 @@
  * "vcpu" property: an id (given at registration), a name, and a state word that
  * QEMU's event control sets.  Built into QEMU the events are registered before
  * the command line is parsed.  The plug-in registers them when it is loaded,
- * after `-trace` was handled, and has an argument of its own instead (plugin.c).
+ * after `-trace` was handled, and has an argument of its own instead
+ * (plugin.c).
  */
 #include "qemu/osdep.h"
 #include "qemu/module.h"
