@@ -37,8 +37,8 @@
 #include "vgpu-trace.h"
 
 /*
- * Messages handled per main-loop callback, so that a talkative peer cannot
- * starve the other users of the loop.
+ * Messages handled at a time, so that a talkative peer can neither starve the
+ * other users of the main loop nor keep a waiter from looking at the clock.
  */
 #define RX_BUDGET 64
 
@@ -369,7 +369,9 @@ static void rx_refuse_command(VgpuClient *client)
     };
     VgpuClientMessage msg = { };
 
-    if (!(client->hdr.flags & VFU_FLAG_NO_REPLY)) {
+    if (++client->commands > VGPU_CLIENT_MAX_COMMANDS) {
+        vgpu_client_break(client, "the peer goes on sending commands");
+    } else if (!(client->hdr.flags & VFU_FLAG_NO_REPLY)) {
         client_queue(client, &hdr, &msg);
     }
 }
@@ -515,7 +517,7 @@ bool vgpu_client_wait(VgpuClient *client, bool (*done)(void *opaque),
         int64_t left;
 
         /* Read first: the peer may take no more before it can send. */
-        while (rx_message(client) > 0) {
+        for (int i = 0; i < RX_BUDGET && rx_message(client) > 0; i++) {
             if (client_is_done(client, done, opaque)) {
                 return true;
             }
@@ -611,6 +613,7 @@ void vgpu_client_start(VgpuClient *client, int fd)
     assert(client->fd < 0);
     client->fd = fd;
     client->broken = false;
+    client->commands = 0;
     client_update_handler(client);
 }
 

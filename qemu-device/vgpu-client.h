@@ -15,6 +15,8 @@
 #define VGPU_CLIENT_MAX_FDS      253
 /* Largest payload of a command the peer may send us; all are refused. */
 #define VGPU_CLIENT_MAX_COMMAND  4096
+/* How many of them we refuse before the connection is given up. */
+#define VGPU_CLIENT_MAX_COMMANDS 1024
 /* Messages queued or unanswered before the peer counts as stuck. */
 #define VGPU_CLIENT_MAX_QUEUED   4096
 
@@ -60,6 +62,7 @@ struct VgpuClient {
     bool broken;                /* no further I/O; vgpu_client_stop() is due */
     char *reason;               /* why it broke */
     uint16_t next_id;
+    unsigned commands;          /* that the peer has sent */
     GHashTable *pending;        /* id -> VgpuRequest */
     GQueue queue;               /* VgpuOutgoing not yet (wholly) sent */
     bool watch_read, watch_write; /* what the main loop polls for */

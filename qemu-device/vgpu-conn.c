@@ -269,9 +269,11 @@ uint64_t vgpu_conn_read(VgpuDevice *dev, unsigned bar, uint64_t offset,
     ret = vgpu_client_call(&dev->conn.client, &msg, &reply,
                            sizeof(acc) + size, dev->timeout_ms,
                            "a register read");
-    if (ret != (ssize_t)(sizeof(acc) + size)) {
+    if (ret != (ssize_t)(sizeof(acc) + size) ||
+        memcmp(&reply.acc, &acc, sizeof(acc)) != 0) {
         vgpu_client_break(&dev->conn.client, "a register read is answered "
-                          "with %s", ret < 0 ? strerror(-ret) : "too little");
+                          "with %s", ret < 0 ? strerror(-ret) :
+                          "something else");
         return UINT64_MAX;
     }
     memcpy(&value, reply.data, size);

@@ -7,6 +7,8 @@ reason is logged once, and as soon as a good back end is there the device works.
 """
 import contextlib
 import os
+import random
+import re
 import socket
 import struct
 import tempfile
@@ -371,10 +373,15 @@ def late_answer():
 @tap.test("a read answered with too little, too much or an error drops the connection")
 def bad_read_answers():
     with guest() as (qemu, server):
-        for payload in (b"", bytes(16), bytes(19), bytes(21), bytes(4096)):
+        right = struct.pack("<QII", 0, 0, 4)
+        answers = (b"", right, right + bytes(3), right + bytes(5), right + bytes(4096),
+                   struct.pack("<QII", 4, 0, 4) + bytes(4),
+                   struct.pack("<QII", 0, 2, 4) + bytes(4),
+                   struct.pack("<QII", 0, 0, 8) + bytes(4))
+        for payload in answers:
             lost_in_access(qemu, server, lambda s, m, p=payload: s.reply(m, p))
         lost_in_access(qemu, server, lambda s, m: s.refuse(m, 5))
-        tap.equal(server.connections, 7, "connections")
+        tap.equal(server.connections, len(answers) + 2, "connections")
 
 
 @tap.test("a back end that does not read its socket stops the guest for a bounded time")
@@ -396,20 +403,21 @@ def does_not_read():
 
 @tap.test("a back end that floods the connection with commands is dropped")
 def floods():
-    def answer(server, _message):
-        junk = vfu.HEADER.pack(1, vfu.DMA_READ, 16, 0, 0) * 64
-        try:
-            for _ in range(100000):
-                server.raw(junk)
-        except OSError:
-            return
-        raise AssertionError("6400000 commands were accepted")
+    def answer(flags):
+        def flood(server, _message):
+            junk = vfu.HEADER.pack(1, vfu.DMA_READ, 16, flags, 0) * 64
+            try:
+                for _ in range(100000):
+                    server.raw(junk)
+            except OSError:
+                return
+            raise AssertionError("6400000 commands were accepted")
+        return flood
     with guest() as (qemu, server):
-        qemu.wait_live()
-        with server.lock():
-            server.overrides[vfu.REGION_READ] = answer
-        qemu.register(0)
-        recovers(qemu, server)
+        for flags in (0, vfu.FLAG_NO_REPLY):
+            lost_in_access(qemu, server, answer(flags))
+        tap.true(re.search("goes on sending commands|does not read its socket", qemu.log()),
+                 "the reason is not in the log")
 
 
 @tap.test("a reset that is not answered is given up")
@@ -483,6 +491,39 @@ def dies_everywhere():
         recovers(qemu, server)
         tap.equal(qemu.open_fds(), fds, "open descriptors")
         tap.true(len(qemu.log().splitlines()) < 100, "a log flood:\n" + qemu.log())
+
+
+@tap.test("400 connections with randomly damaged messages")
+def damaged():
+    seed = int.from_bytes(os.urandom(4), "little")
+    tap.diagnose(f"seed {seed}")
+    rng = random.Random(seed)
+
+    def damage(data):
+        data = bytearray(data)
+        for _ in range(rng.choice((1, 1, 1, 2, 8))):
+            at = rng.randrange(len(data))
+            data[at] = rng.choice((0, 1, 0xff, 0x80, data[at] ^ 1 << rng.randrange(8)))
+        if rng.random() < 0.1:
+            del data[rng.randrange(len(data)):]
+        return bytes(data)
+
+    with guest(options=",timeout-ms=30,release-timeout-ms=30") as (qemu, server):
+        raw = server.raw
+        server.raw = lambda data, fds=(): raw(damage(data) if rng.random() < 0.1 else data, fds)
+        deadline = time.monotonic() + 120
+        while server.connections < 400 and time.monotonic() < deadline:
+            qemu.register(0)
+            qemu.set_register(0x40, 1)
+            qemu.ring(3)
+            qemu.set_command(rng.choice((2, 6)))
+        tap.true(server.connections >= 400, f"only {server.connections} connections")
+        server.raw = raw
+        server.hang_up()
+        qemu.map_bars()
+        wait_until(lambda: qemu.register(0) == vfu.MAGIC, "the device to answer")
+        recovers(qemu, server)
+        tap.true(len(qemu.log().splitlines()) < 60, "a log flood:\n" + qemu.log())
 
 
 @tap.test("a socket that accepts but belongs to nothing blocks no guest access")
