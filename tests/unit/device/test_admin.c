@@ -44,7 +44,7 @@ static struct vgpu_admin_sqe valid(uint16_t opcode)
 #define UNREG(field)    VGPU_ADMIN_BUF_UNREGISTER, SQE(u.buf_unregister.field)
 #define QUERY(field)    VGPU_ADMIN_QUERY, SQE(u.query.field)
 
-/* VGPU-ADM-010: each line breaks one field of a valid command. */
+/* VGPU-ADM-010 VGPU-ADM-030 VGPU-ADM-060 VGPU-GEN-011: each line breaks one field of a valid command. */
 static const struct {
     uint16_t opcode;
     size_t offset, width;
@@ -283,6 +283,48 @@ START_TEST(full_last_page_ends_the_chain)
 }
 END_TEST
 
+/* ---- Order of the checks ---- */
+
+/* VGPU-ADM-003: everything is wrong; repaired one after the other, the next one shows. */
+START_TEST(first_failing_check_decides)
+{
+    struct vgpu_admin_sqe sqe = cmd_buf_register(f, 9, 3, 2);
+    struct vgpu_sg_page *page = fake_mem(f, SG_ADDR);
+
+    sqe.opcode = 0x8099;
+    sqe.u.buf_register.rsvd[3] = 1;
+    sqe.u.buf_register.bytes = 0;
+    page->next = SG_ADDR;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_ADMIN_OPCODE);
+    sqe.opcode = VGPU_ADMIN_BUF_REGISTER;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_ADMIN_RESERVED);
+    sqe.u.buf_register.rsvd[3] = 0;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_ADMIN_VALUE);
+    sqe.u.buf_register.bytes = 8192;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_NO_CONTEXT);
+    sqe.u.buf_register.ctx = 1;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_BUFFER_EXISTS);
+    sqe.u.buf_register.buf = 4;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_ADMIN_VALUE);
+    page->next = 0;
+    fake_start(f, &sqe, OP_BUF_REGISTER);
+}
+END_TEST
+
+/* VGPU-ADM-041: what the guest does to the list once it has been read means nothing. */
+START_TEST(scatter_list_is_read_once)
+{
+    struct vgpu_admin_sqe sqe = cmd_buf_register(f, 1, 4, 600);
+
+    fake_submit(f, &sqe);
+    ck_assert(vgpu_dev_work(f->dev, 2)); /* consumed, first page read */
+    memset(fake_mem(f, SG_ADDR), 0xff, sizeof(struct vgpu_sg_page));
+    fake_run(f);
+    ck_assert_int_eq(fake_last(f)->type, OP_BUF_REGISTER);
+    ck_assert_uint_eq(fake_last(f)->first.addr, RAM_BASE + 0x400000);
+}
+END_TEST
+
 /* ---- Query ---- */
 
 START_TEST(query_returns_the_device_properties)
@@ -316,6 +358,7 @@ START_TEST(query_is_cut_to_the_room_given)
 }
 END_TEST
 
+/* VGPU-LOST-002 */
 START_TEST(query_of_a_context_tells_why_it_is_lost)
 {
     struct vgpu_admin_sqe sqe = cmd_query(VGPU_QUERY_CTX, 1);
@@ -353,6 +396,8 @@ Suite *admin_suite(void)
     tcase_add_test(tc, scatter_list_may_begin_and_end_inside_a_page);
     tcase_add_test(tc, scatter_list_of_one_entry_may_lie_anywhere);
     tcase_add_loop_test(tc, full_last_page_ends_the_chain, 0, 7);
+    tcase_add_test(tc, first_failing_check_decides);
+    tcase_add_test(tc, scatter_list_is_read_once);
     tcase_add_test(tc, query_returns_the_device_properties);
     tcase_add_test(tc, query_is_cut_to_the_room_given);
     tcase_add_test(tc, query_of_a_context_tells_why_it_is_lost);

@@ -148,7 +148,7 @@ START_TEST(range_outside_is_all_ones_and_ignored)
 }
 END_TEST
 
-/* VGPU-PCI-030 */
+/* VGPU-PCI-004 VGPU-PCI-030 */
 START_TEST(function_level_reset_is_offered_and_resets_all)
 {
     uint32_t cap = cfg_cap(0x10);

@@ -52,6 +52,7 @@ START_TEST(creation_hands_out_what_was_asked)
 }
 END_TEST
 
+/* VGPU-ADM-031 */
 START_TEST(failed_creation_leaves_no_context)
 {
     struct vgpu_admin_sqe sqe = cmd_ctx_create(0);
@@ -64,6 +65,7 @@ START_TEST(failed_creation_leaves_no_context)
 }
 END_TEST
 
+/* VGPU-ADM-001 */
 START_TEST(answers_may_come_in_any_order)
 {
     struct vgpu_cqe cqe;
@@ -175,6 +177,7 @@ START_TEST(answers_may_still_come_while_a_context_is_destroyed)
 }
 END_TEST
 
+/* VGPU-ADM-021 */
 START_TEST(context_may_be_destroyed_before_it_was_created)
 {
     struct vgpu_admin_sqe create = cmd_ctx_create(4), destroy = cmd_ctx_destroy(4);
@@ -279,7 +282,7 @@ START_TEST(context_may_be_lost_before_its_creation_is_answered)
 }
 END_TEST
 
-/* VGPU-LOST-003 */
+/* VGPU-LOST-003 VGPU-ADM-042 VGPU-ADM-050 */
 START_TEST(lost_context_refuses_registration_but_gives_buffers_back)
 {
     struct vgpu_admin_sqe sqe;

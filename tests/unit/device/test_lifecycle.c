@@ -177,7 +177,7 @@ static const struct {
      RAM_BASE + RAM_BYTES},
 };
 
-/* VGPU-LIFE-010 */
+/* VGPU-LIFE-010 VGPU-NEG-001 VGPU-RING-004 */
 START_TEST(enable_checks_what_it_is_given)
 {
     struct fake *f = fake_disabled();
@@ -219,6 +219,7 @@ START_TEST(enable_refuses_impossible_indices)
 }
 END_TEST
 
+/* VGPU-RING-003 */
 START_TEST(submissions_before_enable_are_served)
 {
     struct fake *f = fake_disabled();
@@ -314,6 +315,7 @@ START_TEST(destroying_the_device_in_the_middle_of_everything_leaks_nothing)
 }
 END_TEST
 
+/* VGPU-LIFE-001 */
 START_TEST(host_failure_during_a_reset_shows_after_it)
 {
     struct fake *f = in_state(VGPU_STATE_RESETTING);
@@ -333,6 +335,7 @@ START_TEST(host_failure_during_a_reset_shows_after_it)
 }
 END_TEST
 
+/* VGPU-LIFE-002 */
 START_TEST(reset_before_the_announcement_leads_back_to_quiescing)
 {
     struct fake *f = in_state(VGPU_STATE_QUIESCING);
@@ -393,6 +396,7 @@ START_TEST(unmapping_any_part_of_the_admin_queue_fails_the_device)
 }
 END_TEST
 
+/* VGPU-LIFE-005 */
 START_TEST(failed_device_keeps_taking_answers_and_reports)
 {
     struct fake *f = fake_ready();

@@ -19,7 +19,7 @@ static const uint32_t firsts[] = {
     0, 1, 63, 0x7fffffffu, 0xffffffffu - 100, 0xffffffffu - 3, 0xffffffffu};
 #define FIRSTS ((int)(sizeof(firsts) / sizeof(firsts[0])))
 
-/* VGPU-RING-001 VGPU-RING-010 */
+/* VGPU-RING-001 VGPU-RING-002 VGPU-RING-003 VGPU-RING-040 VGPU-RING-041 */
 START_TEST(indices_run_freely_across_the_wrap)
 {
     struct fake *f = fake_ready_at(6, 7, firsts[_i]);
@@ -37,6 +37,7 @@ START_TEST(indices_run_freely_across_the_wrap)
 }
 END_TEST
 
+/* VGPU-ADM-001 VGPU-RING-014 */
 START_TEST(full_ring_is_served_in_order)
 {
     struct fake *f = fake_ready_at(6, 6, firsts[_i]);
@@ -183,6 +184,7 @@ START_TEST(sleeping_device_asks_for_the_next_doorbell)
 }
 END_TEST
 
+/* VGPU-RING-016 */
 START_TEST(device_out_of_slots_asks_for_the_doorbell_after_what_it_saw)
 {
     struct fake *f = fake_ready_at(6, 6, firsts[_i]);
@@ -232,6 +234,7 @@ START_TEST(doorbell_kicks_only_a_ready_device)
 }
 END_TEST
 
+/* VGPU-SEC-004 */
 START_TEST(budget_bounds_the_work_of_one_call)
 {
     struct fake *f = fake_ready();
@@ -267,7 +270,7 @@ START_TEST(long_scatter_list_is_read_a_page_per_step)
 }
 END_TEST
 
-/* VGPU-RING-014 */
+/* VGPU-GEN-012 VGPU-RING-014 */
 START_TEST(entry_is_copied_once)
 {
     struct fake *f = fake_ready();

@@ -35,7 +35,7 @@ static void expect_no_error(void)
     ck_assert_uint_eq(fake_rd(f, VGPU_REG_ERR_STATUS), 0);
 }
 
-/* VGPU-PCI-020 VGPU-REG-001 */
+/* VGPU-REG-002 VGPU-REG-040 */
 START_TEST(constants_describe_the_device)
 {
     char name[VGPU_DEVICE_NAME_BYTES];
@@ -345,6 +345,7 @@ START_TEST(doorbell_is_reported_for_existing_contexts_only)
 }
 END_TEST
 
+/* VGPU-PCI-002 */
 START_TEST(bars_have_the_sizes_of_the_abi)
 {
     static const uint64_t sizes[8] = {
