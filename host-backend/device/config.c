@@ -30,10 +30,12 @@
 #define BYTES3(v) BYTES2(v), (uint8_t)((v) >> 16)
 #define BYTES4(v) BYTES3(v), (uint8_t)((v) >> 24)
 
-#define BAR_FLAGS     0x04u /* memory, 64-bit, not prefetchable */
+#define BAR_FLAGS      0x04u /* memory, 64-bit, not prefetchable */
 #define BAR_MASK(size) BYTES4(~((size)-1u)), BYTES4(0xffffffffu)
 
 #define HEADER_BYTES 0x100
+
+/* clang-format off */
 
 /* What the space reads after a reset. */
 static const uint8_t config_reset[HEADER_BYTES] = {
@@ -70,6 +72,8 @@ static const uint8_t config_mask[HEADER_BYTES] = {
     [CAP_EXPRESS + 8] = BYTES2(0x781f), /* error enables, ordering, snoop, read request size */
     [CAP_EXPRESS + 16] = BYTES2(0x00c8), /* link: RCB, common clock, extended synch */
 };
+
+/* clang-format on */
 
 void vgpu_config_sync_msix(struct vgpu_dev *dev)
 {
