@@ -3,4 +3,5 @@
 #include "suites.h"
 #include <unit.h>
 
-VGPU_UNIT_MAIN(process_suite)
+VGPU_UNIT_MAIN(handle_suite, ring_suite, ring_stress_suite, gbuf_suite, validate_suite,
+               dispatch_suite, process_suite)
