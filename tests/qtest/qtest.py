@@ -6,7 +6,8 @@ and one answer each; config space goes through ports 0xcf8/0xcfc.  Since it has
 no firmware, the test assigns the BARs itself: map_bars().
 
 Everything QEMU prints lands in a file, log(); the end of the `with` block kills
-QEMU, and fails the test if it had already ended by itself.
+QEMU, and fails the test if it had already ended by itself.  VGPU_QEMU may name a
+QEMU built with --enable-sanitizers: what they report fails the test.
 """
 import os
 import re
@@ -30,6 +31,8 @@ SLOT = 4
 BAR = {0: 0xe0000000, 2: 0xe0100000, 4: 0xe0200000}
 BAR_BYTES = {0: 0x4000, 2: 0x100000, 4: 0x4000}
 ALL_ONES = 0xffffffff
+# what a QEMU built with sanitizers says of the device
+SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|vgpu.*runtime error:")
 COMMAND_MEMORY, COMMAND_MASTER = 0x2, 0x4
 
 
@@ -101,6 +104,7 @@ class Qemu:
         ended = self.process.poll()
         self._end()
         if kind is None:
+            tap.true(not SANITIZER.search(self._last_log), self._last_log)
             tap.equal(ended, None, "QEMU ended by itself; its log:\n" + self._last_log)
         else:
             tap.diagnose(self._last_log)
