@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Decoder: emits the engine's instructions. See decode.h for the passes and parse_inst.c for what is
+ * guaranteed about operands.
+ */
+#include "decode.h"
+#include "half.h"
+
+#include <string.h>
+
+bool ptx_decode_error(struct ptx_decoder *d, enum vgpu_ptx_status status, const char *what)
+{
+    char name[160];
+    size_t used;
+
+    if (status == VGPU_PTX_NO_MEMORY) {
+        if (!d->status || d->status == VGPU_PTX_UNSUPPORTED)
+            d->status = status;
+        return false;
+    }
+    used = 0;
+    for (const char *c = ptx_op_info(d->inst->op)->name; *c && used < 20; c++)
+        name[used++] = *c;
+    for (uint32_t m = 0; m < PTX_M_COUNT && used < 100; m++)
+        if (ptx_mods_has(&d->inst->mods, m)) {
+            name[used++] = '.';
+            for (const char *c = ptx_mod_name(m); *c && used < 120; c++)
+                name[used++] = *c;
+        }
+    for (uint32_t t = 0; t < d->inst->type_count && used < 130; t++) {
+        name[used++] = '.';
+        for (const char *c = ptx_type_name(d->inst->types[t]); *c; c++)
+            name[used++] = *c;
+    }
+    name[used] = '\0';
+    ptx_log_add(d->log, "%s:%u: error: %s'%s': %s\n", d->input, d->inst->line,
+                status == VGPU_PTX_UNSUPPORTED ? "unsupported: " : "", name, what);
+    if (!d->status)
+        d->status = status;
+    return false;
+}
+
+struct ptx_insn *ptx_emit(struct ptx_decoder *d, ptx_op_fn *fn)
+{
+    struct ptx_insn *insn;
+
+    if (!vgpu_arena_grow(d->arena, (void **)&d->insns, &d->insn_capacity, d->insn_count, sizeof(*d->insns)) ||
+        !vgpu_arena_grow(d->arena, (void **)&d->lines, &d->line_capacity, d->insn_count, sizeof(*d->lines))) {
+        ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+        return NULL;
+    }
+    d->lines[d->insn_count] = d->inst->line;
+    insn = &d->insns[d->insn_count++];
+    memset(insn, 0, sizeof(*insn));
+    insn->fn = fn;
+    return insn;
+}
+
+uint32_t ptx_temp(struct ptx_decoder *d)
+{
+    /* the table of operands never needs more than PTX_TEMPS: each operand takes at most one */
+    return (d->temp_base + 2 * (d->temp_used++ % PTX_TEMPS)) * PTX_SLOT_BYTES;
+}
+
+static uint32_t const_hash(uint64_t bits, bool wide, uint8_t sreg)
+{
+    uint64_t h = bits * 0x9e3779b97f4a7c15ull + wide + sreg * 0x85ebca6bull;
+
+    h ^= h >> 31;
+    return (uint32_t)(h * 0xbf58476d1ce4e5b9ull >> 32);
+}
+
+static bool const_rehash(struct ptx_decoder *d)
+{
+    uint32_t size = d->const_hash_size ? d->const_hash_size * 2 : 64;
+    uint32_t *hash = vgpu_arena_alloc(d->arena, size, sizeof(*hash));
+
+    if (!hash)
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    for (uint32_t k = 0; k < d->const_count; k++) {
+        uint32_t at = const_hash(d->consts[k].bits, d->consts[k].wide, d->consts[k].sreg) & (size - 1);
+
+        while (hash[at])
+            at = (at + 1) & (size - 1);
+        hash[at] = k + 1;
+    }
+    d->const_hash = hash;
+    d->const_hash_size = size;
+    return true;
+}
+
+bool ptx_const_offset(struct ptx_decoder *d, uint64_t bits, bool wide, uint8_t sreg, uint32_t *offset)
+{
+    struct ptx_const *found;
+    uint32_t at;
+
+    if ((d->const_count + 1) * 2 > d->const_hash_size && !const_rehash(d))
+        return false;
+    at = const_hash(bits, wide, sreg) & (d->const_hash_size - 1);
+    for (; d->const_hash[at]; at = (at + 1) & (d->const_hash_size - 1)) {
+        found = &d->consts[d->const_hash[at] - 1];
+        if (found->bits == bits && found->wide == wide && found->sreg == sreg) {
+            *offset = found->offset;
+            return true;
+        }
+    }
+    if (!vgpu_arena_grow(d->arena, (void **)&d->consts, &d->const_capacity, d->const_count, sizeof(*d->consts)))
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    d->consts[d->const_count] = (struct ptx_const){bits, d->slot_count * PTX_SLOT_BYTES, wide, sreg};
+    d->slot_count += wide ? 2 : 1;
+    *offset = d->consts[d->const_count].offset;
+    d->const_hash[at] = ++d->const_count;
+    return true;
+}
+
+struct ptx_func *ptx_func_target(struct ptx_func *func)
+{
+    for (uint32_t hops = 0; func->target && hops < 16; hops++)
+        func = func->target;
+    return func;
+}
+
+struct ptx_var *ptx_var_target(struct ptx_var *var)
+{
+    for (uint32_t hops = 0; var->target && hops < 16; hops++)
+        var = var->target;
+    return var;
+}
+
+static uint64_t imm_bits(const struct ptx_operand *o, enum ptx_type type)
+{
+    double value;
+
+    if (o->is_f32) {
+        if (type == PTX_T_f64)
+            return f64_bits((double)bits_f32((uint32_t)o->bits));
+        return o->bits;
+    }
+    if (o->is_float) {
+        value = bits_f64(o->bits);
+        return type == PTX_T_f32 ? f32_bits((float)value) : type == PTX_T_f16 ? f64_to_half(value, PTX_RN)
+             : type == PTX_T_bf16 ? f64_to_bf16(value, PTX_RN) : o->bits;
+    }
+    switch (type == PTX_T_pred ? 0 : ptx_type_bytes(type)) {
+    case 0: return o->bits ? 0xffffffffu : 0;
+    case 1: return (uint8_t)o->bits;
+    case 2: return (uint16_t)o->bits;
+    case 4: return (uint32_t)o->bits;
+    default: return o->bits;
+    }
+}
+
+/* dst = base register + constant, in a scratch slot. */
+static bool emit_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide, uint32_t *offset)
+{
+    struct ptx_inst add = {.op = PTX_OP_add, .types = {wide ? PTX_T_u64 : PTX_T_u32}, .type_count = 1};
+    struct ptx_insn *insn;
+    uint32_t constant;
+
+    if (!ptx_const_offset(d, bits, wide, PTX_SR_none, &constant))
+        return false;
+    insn = ptx_emit(d, d->engine->select(&add));
+    if (!insn)
+        return false;
+    insn->a = base;
+    insn->b = constant;
+    insn->c = constant;
+    insn->d = *offset = ptx_temp(d);
+    return true;
+}
+
+static bool var_address(struct ptx_decoder *d, const struct ptx_operand *o, bool wide, uint32_t *offset)
+{
+    struct ptx_var *var = ptx_var_target(o->var);
+    uint64_t bits = var->address + o->bits;
+    uint32_t base;
+
+    if (var->space == PTX_SPACE_LOCAL) {
+        return ptx_const_offset(d, 0, wide, wide ? PTX_SR_local_base64 : PTX_SR_local_base32, &base) &&
+               emit_add(d, base, bits, wide, offset);
+    }
+    if (var->space == PTX_SPACE_SHARED && var->is_unsized) {
+        uint8_t sreg = wide ? PTX_SR_dynamic_base64 : PTX_SR_dynamic_base32;
+
+        if (!ptx_const_offset(d, 0, wide, sreg, &base))
+            return false;
+        *offset = base;
+        return o->bits ? emit_add(d, base, o->bits, wide, offset) : true;
+    }
+    return ptx_const_offset(d, wide ? bits : (uint32_t)bits, wide, PTX_SR_none, offset);
+}
+
+static bool sreg_offset(struct ptx_decoder *d, enum ptx_sreg sreg, uint32_t *offset)
+{
+    const struct ptx_sreg_info *info = ptx_sreg_info(sreg);
+    struct ptx_insn *insn;
+
+    if (!info->is_volatile)
+        return ptx_const_offset(d, 0, info->bytes == 8, (uint8_t)sreg, offset);
+    insn = ptx_emit(d, d->engine->special);
+    if (!insn)
+        return false;
+    insn->e = sreg;
+    insn->bytes = info->bytes;
+    insn->d = *offset = ptx_temp(d);
+    return true;
+}
+
+static bool emit_not(struct ptx_decoder *d, uint32_t source, uint32_t *offset)
+{
+    struct ptx_inst invert = {.op = PTX_OP_not, .types = {PTX_T_pred}, .type_count = 1};
+    struct ptx_insn *insn = ptx_emit(d, d->engine->select(&invert));
+
+    if (!insn)
+        return false;
+    insn->a = insn->b = insn->c = source;
+    insn->d = *offset = ptx_temp(d);
+    return true;
+}
+
+bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_type type, uint32_t *offset)
+{
+    bool wide = ptx_type_bytes(type) == 8;
+
+    switch (o->kind) {
+    case PTX_O_REG:
+        *offset = d->reg_offset[o->id];
+        return !o->negate || emit_not(d, *offset, offset);
+    case PTX_O_IMM: return ptx_const_offset(d, imm_bits(o, type), wide, PTX_SR_none, offset);
+    case PTX_O_SREG: return sreg_offset(d, (enum ptx_sreg)o->id, offset);
+    case PTX_O_VAR: return var_address(d, o, wide, offset);
+    case PTX_O_FUNC:
+        return ptx_const_offset(d, PTX_FUNC_BASE + (uint64_t)ptx_func_target(o->func)->index * PTX_FUNC_STEP, true,
+                                PTX_SR_none, offset);
+    default: return ptx_decode_error(d, VGPU_PTX_SYNTAX, "an operand of the wrong kind");
+    }
+}
+
+uint32_t ptx_dest(const struct ptx_decoder *d, const struct ptx_operand *o)
+{
+    return o->kind == PTX_O_REG ? d->reg_offset[o->id] : PTX_SINK_OFFSET;
+}
+
+/* --- per-instruction finishing: guards, rounding modes --- */
+static bool is_round_wrapped(const struct ptx_inst *in)
+{
+    enum ptx_type type = in->types[0];
+
+    if (type != PTX_T_f32 && type != PTX_T_f64)
+        return false;
+    switch (in->op) {
+    case PTX_OP_add: case PTX_OP_sub: case PTX_OP_mul: case PTX_OP_mad: case PTX_OP_fma: case PTX_OP_div:
+    case PTX_OP_rcp: case PTX_OP_sqrt: return true;
+    default: return false;
+    }
+}
+
+static void wrap_rounding(struct ptx_decoder *d, struct ptx_insn *insn)
+{
+    const struct ptx_mods *mods = &d->inst->mods;
+    uint8_t mode = ptx_mods_has(mods, PTX_M_rz) ? 1 : ptx_mods_has(mods, PTX_M_rm) ? 2 : ptx_mods_has(mods, PTX_M_rp) ? 3 : 0;
+
+    if (!mode || !is_round_wrapped(d->inst))
+        return;
+    insn->inner2 = insn->fn;
+    insn->fn = d->engine->round;
+    insn->flags = mode;
+}
+
+static bool wrap_guard(struct ptx_decoder *d, struct ptx_insn *insn)
+{
+    if (d->inst->guard == PTX_NO_GUARD)
+        return true;
+    insn->inner = insn->fn;
+    insn->fn = d->engine->guard;
+    insn->guard = d->reg_offset[d->inst->guard];
+    insn->guard_negate = d->inst->guard_negate;
+    return true;
+}
+
+static ptx_op_fn *select_fn(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    ptx_op_fn *fn = d->engine->select(inst);
+
+    if (!fn)
+        ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination of types and modifiers is not implemented");
+    return fn;
+}
+
+/* The type that an operand letter stands for (parse_inst.c, check_operand). */
+static enum ptx_type letter_type(const struct ptx_inst *in, char letter)
+{
+    uint32_t bytes = ptx_type_bytes(in->types[0]);
+
+    switch (letter) {
+    case 't': case 'T': return in->types[0];
+    case 's': case 'S': return in->types[1];
+    case 'x': return bytes == 2 ? PTX_T_b32 : PTX_T_b64;
+    case 'u': case 'c': return PTX_T_u32;
+    case 'l': return PTX_T_u64;
+    case 'p': return PTX_T_pred;
+    default: return PTX_T_b64;
+    }
+}
+
+static const char *plain_signature(const struct ptx_inst *in)
+{
+    switch (in->op) {
+    case PTX_OP_vote_sync: return "dpu";
+    case PTX_OP_vote_old: return "dp";
+    case PTX_OP_match: return "Rtu";
+    case PTX_OP_elect: return "Ru";
+    default: return ptx_op_info(in->op)->signature;
+    }
+}
+
+/*
+ * The usual shape: destinations first (d, or d|p in d and e), sources in a, b, c, and further ones in e and f.
+ * lop3 with a predicate has its table in imm and the predicate source in f; shfl's members are in f.
+ */
+static bool decode_plain(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const char *letters = plain_signature(inst);
+    uint32_t sources[8] = {PTX_SINK_OFFSET}, count = 0, dest = PTX_SINK_OFFSET, pair = PTX_SINK_OFFSET;
+    ptx_op_fn *fn = select_fn(d, inst);
+    struct ptx_insn *insn;
+    uint64_t imm = 0;
+
+    if (!fn)
+        return false;
+    for (uint32_t k = 0; k < inst->operand_count; k++, letters++) {
+        const struct ptx_operand *o = &inst->operands[k];
+
+        while (*letters == '?')
+            letters++;
+        if (strchr("dDwyzPQRY", *letters)) {
+            dest = ptx_dest(d, o->pair ? &o->vec[0] : o);
+            if (o->pair)
+                pair = ptx_dest(d, &o->vec[1]);
+        } else if (*letters == 'I') {
+            imm = o->bits;
+        } else if (!ptx_source(d, o, letter_type(inst, *letters), &sources[count++])) {
+            return false;
+        }
+    }
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = dest;
+    insn->a = sources[0];
+    insn->b = count > 1 ? sources[1] : sources[0];
+    insn->c = count > 2 ? sources[2] : sources[0];
+    insn->e = inst->op == PTX_OP_bfi ? sources[3] : pair;
+    insn->f = count > 3 ? sources[3] : sources[0];
+    insn->imm = imm;
+    wrap_rounding(d, insn);
+    return wrap_guard(d, insn);
+}
+
+static uint32_t combine_of(const struct ptx_inst *inst)
+{
+    return ptx_mods_has(&inst->mods, PTX_M_and_) ? 1 : ptx_mods_has(&inst->mods, PTX_M_or_) ? 2
+         : ptx_mods_has(&inst->mods, PTX_M_xor_) ? 3 : 0;
+}
+
+static uint64_t set_value(enum ptx_type type)
+{
+    switch (type) {
+    case PTX_T_f32: return 0x3f800000u;
+    case PTX_T_f16: return 0x3c00u;
+    case PTX_T_f16x2: return 0x3c003c00u;
+    case PTX_T_bf16: return 0x3f80u;
+    case PTX_T_bf16x2: return 0x3f803f80u;
+    case PTX_T_u16: case PTX_T_s16: return 0xffffu;
+    default: return 0xffffffffu;
+    }
+}
+
+/* setp and set: plain comparisons are one operation, the others run it inside (ops_cmp.c). */
+static bool decode_compare(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    bool is_set = inst->op == PTX_OP_set;
+    enum ptx_type type = inst->types[is_set ? 1 : 0];
+    const struct ptx_operand *o = inst->operands;
+    uint32_t a, b, c = PTX_SINK_OFFSET;
+    ptx_op_fn *fn = select_fn(d, inst);
+    struct ptx_insn *insn;
+
+    if (!fn || !ptx_source(d, &o[1], type, &a) || !ptx_source(d, &o[2], type, &b))
+        return false;
+    if (inst->operand_count == 4 && !ptx_source(d, &o[3], PTX_T_pred, &c))
+        return false;
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = ptx_dest(d, o[0].pair ? &o[0].vec[0] : &o[0]);
+    insn->e = o[0].pair ? ptx_dest(d, &o[0].vec[1]) : PTX_SINK_OFFSET + PTX_SLOT_BYTES;
+    insn->a = a;
+    insn->b = b;
+    insn->c = c;
+    insn->inner2 = d->engine->compare(inst);
+    insn->imm = combine_of(inst);
+    if (is_set)
+        insn->imm |= set_value(inst->types[0]) << 32 |
+                     (type == PTX_T_f16x2 || type == PTX_T_bf16x2 ? 1u << 16 : 0);
+    return wrap_guard(d, insn);
+}
+
+static bool decode_mov(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const struct ptx_operand *to = &inst->operands[0], *from = &inst->operands[1];
+    uint32_t out[4] = {PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET};
+    uint32_t in[4] = {PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET};
+    enum ptx_type type = inst->types[0];
+    ptx_op_fn *fn = select_fn(d, inst);
+    struct ptx_insn *insn;
+
+    if (!fn)
+        return false;
+    if (from->kind == PTX_O_VEC) {
+        uint32_t bytes = ptx_type_bytes(type) / from->count;
+
+        for (uint32_t k = 0; k < from->count; k++)
+            if (!ptx_source(d, &from->vec[k], bytes == 2 ? PTX_T_b16 : PTX_T_b32, &in[k]))
+                return false;
+    } else if (!ptx_source(d, from, type, &in[0])) {
+        return false;
+    }
+    if (to->kind == PTX_O_VEC) {
+        for (uint32_t k = 0; k < to->count; k++)
+            out[k] = ptx_dest(d, &to->vec[k]);
+    } else {
+        out[0] = ptx_dest(d, to);
+    }
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = out[0];
+    insn->a = in[0];
+    insn->b = to->kind == PTX_O_VEC ? out[1] : in[1];
+    insn->c = to->kind == PTX_O_VEC ? out[2] : in[2];
+    insn->e = to->kind == PTX_O_VEC ? out[3] : in[3];
+    return wrap_guard(d, insn);
+}
+
+static uint8_t slot_bytes(const struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_type type)
+{
+    uint32_t bytes = o->kind == PTX_O_REG ? ptx_type_bytes(d->func->regs[o->id].type) : ptx_type_bytes(type);
+
+    return (uint8_t)(bytes < 2 ? 2 : bytes);
+}
+
+static bool decode_cvt(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const struct ptx_operand *o = inst->operands;
+    uint8_t to = slot_bytes(d, &o[0], inst->types[0]), from = slot_bytes(d, &o[1], inst->types[1]);
+    uint32_t a, b = PTX_SINK_OFFSET;
+    ptx_op_fn *fn = select_fn(d, inst);
+    struct ptx_insn *insn;
+
+    if (!fn || !ptx_source(d, &o[1], inst->types[1], &a))
+        return false;
+    if (inst->operand_count == 3 && !ptx_source(d, &o[2], inst->types[1], &b))
+        return false;
+    /* registers wider than their types take the general way, which extends and cuts */
+    if (inst->operand_count == 2 && (to != (ptx_type_bytes(inst->types[0]) < 2 ? 2 : ptx_type_bytes(inst->types[0])) ||
+                                     from / 8 != ptx_type_bytes(inst->types[1]) / 8))
+        fn = d->engine->cvt_general();
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = ptx_dest(d, &o[0]);
+    insn->a = a;
+    insn->b = b;
+    insn->c = a;
+    insn->imm = d->engine->cvt_flags(inst);
+    insn->bytes = to;
+    insn->count = from;
+    return wrap_guard(d, insn);
+}
+
+static uint64_t window_of(const struct ptx_mods *m)
+{
+    if (ptx_mods_has(m, PTX_M_shared) || ptx_mods_has(m, PTX_M_shared_cta) || ptx_mods_has(m, PTX_M_shared_cluster))
+        return PTX_SHARED_BASE;
+    if (ptx_mods_has(m, PTX_M_local))
+        return PTX_LOCAL_BASE;
+    if (ptx_mods_has(m, PTX_M_param) || ptx_mods_has(m, PTX_M_param_entry))
+        return PTX_PARAM_BASE;
+    return 0;
+}
+
+static bool decode_window(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const struct ptx_operand *o = inst->operands;
+    uint64_t base = window_of(&inst->mods);
+    ptx_op_fn *fn = select_fn(d, inst);
+    struct ptx_insn *insn;
+    uint32_t a;
+
+    if (!fn)
+        return false;
+    if ((inst->op == PTX_OP_cvta && inst->types[0] != PTX_T_u64) ||
+        (o[1].kind == PTX_O_REG && ptx_type_bytes(d->func->regs[o[1].id].type) != 8))
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "32-bit generic addresses");
+    if (!ptx_source(d, &o[1], PTX_T_u64, &a))
+        return false;
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = ptx_dest(d, &o[0]);
+    insn->a = insn->b = insn->c = a;
+    insn->imm = ptx_mods_has(&inst->mods, PTX_M_to) ? 0 - base : base;
+    return wrap_guard(d, insn);
+}
+
+static bool decode_barrier(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    bool is_red = inst->op == PTX_OP_bar_red || inst->op == PTX_OP_barrier_red;
+    const struct ptx_operand *o = inst->operands + is_red;
+    uint32_t n = inst->operand_count - is_red, a, b = PTX_SINK_OFFSET, c = PTX_SINK_OFFSET;
+    bool has_count = is_red ? n == 3 : n == 2;
+    ptx_op_fn *fn = select_fn(d, inst);
+    struct ptx_insn *insn;
+
+    if (!fn || !ptx_source(d, &o[0], PTX_T_u32, &a))
+        return false;
+    if (has_count && !ptx_source(d, &o[1], PTX_T_u32, &b))
+        return false;
+    if (is_red && !ptx_source(d, &o[n - 1], PTX_T_pred, &c))
+        return false;
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = is_red ? ptx_dest(d, &inst->operands[0]) : PTX_SINK_OFFSET;
+    insn->a = a;
+    insn->b = b;
+    insn->c = c;
+    insn->flags = (uint8_t)(has_count | is_red << 1);
+    insn->f = ptx_mods_has(&inst->mods, PTX_M_popc_) ? 0 : ptx_mods_has(&inst->mods, PTX_M_and_) ? 1 : 2;
+    return true;
+}
+
+/* imm receives the target's instruction index; ptx_decode turns it into a distance. */
+static bool decode_branch(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    bool is_guarded = inst->guard != PTX_NO_GUARD;
+    struct ptx_insn *insn = ptx_emit(d, is_guarded ? d->engine->branch_if : d->engine->branch);
+
+    if (!insn)
+        return false;
+    insn->imm = inst->operands[0].id;
+    if (is_guarded) {
+        insn->guard = d->reg_offset[inst->guard];
+        insn->guard_negate = inst->guard_negate;
+    }
+    return true;
+}
+
+static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    switch (inst->op) {
+    case PTX_OP_bra: return decode_branch(d, inst);
+    case PTX_OP_call:
+    case PTX_OP_brx: return ptx_decode_call(d, inst);
+    case PTX_OP_mov: return decode_mov(d, inst);
+    case PTX_OP_set:
+    case PTX_OP_setp: return decode_compare(d, inst);
+    case PTX_OP_cvt: return decode_cvt(d, inst);
+    case PTX_OP_cvta:
+    case PTX_OP_isspacep: return decode_window(d, inst);
+    case PTX_OP_ld: case PTX_OP_ldu: case PTX_OP_st: case PTX_OP_atom: case PTX_OP_atom_cas: case PTX_OP_red:
+        return ptx_decode_memory(d, inst);
+    case PTX_OP_prefetch: case PTX_OP_prefetchu: case PTX_OP_discard: case PTX_OP_applypriority:
+        return true; /* hints */
+    case PTX_OP_bar_sync: case PTX_OP_bar_arrive: case PTX_OP_bar_red: case PTX_OP_barrier_sync:
+    case PTX_OP_barrier_arrive: case PTX_OP_barrier_red: return decode_barrier(d, inst);
+    default: return decode_plain(d, inst);
+    }
+}
+
+static bool decode_all(struct ptx_decoder *d)
+{
+    struct ptx_func *func = d->func;
+
+    d->starts = vgpu_arena_alloc(d->arena, func->inst_count + 1, sizeof(*d->starts));
+    if (!d->starts)
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    for (uint32_t k = 0; k < func->inst_count; k++) {
+        d->inst = &func->insts[k];
+        d->starts[k] = d->insn_count;
+        d->temp_used = 0;
+        /* an unsupported combination is logged; go on, so that the log names all of them */
+        if (!decode_one(d, d->inst) && d->status != VGPU_PTX_UNSUPPORTED)
+            return false;
+    }
+    d->starts[func->inst_count] = d->insn_count;
+    return d->status == VGPU_PTX_OK;
+}
+
+static void fix_targets(struct ptx_decoder *d)
+{
+    for (uint32_t k = 0; k < d->insn_count; k++) {
+        struct ptx_insn *insn = &d->insns[k];
+
+        if (insn->fn == d->engine->branch || insn->fn == d->engine->branch_if)
+            insn->imm = (uint64_t)((int64_t)d->starts[insn->imm] - (int64_t)k);
+    }
+    for (uint32_t k = 0; k < d->callsite_count; k++) {
+        struct ptx_callsite *site = &d->callsites[k];
+
+        for (uint32_t t = 0; t < site->target_count; t++)
+            site->targets[t] = &d->insns[d->starts[(uintptr_t)site->targets[t]]];
+    }
+}
+
+static bool code_finish(struct ptx_decoder *d)
+{
+    struct ptx_code *code = vgpu_arena_alloc(d->arena, 1, sizeof(*code));
+    uint32_t at = 0;
+
+    if (!code)
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    code->func = d->func;
+    code->insns = d->insns;
+    code->insn_count = d->insn_count;
+    code->lines = d->lines;
+    code->callsites = d->callsites;
+    code->callsite_count = d->callsite_count;
+    code->reg_slots = d->slot_count;
+    code->reg_bytes = d->slot_count * PTX_SLOT_BYTES;
+    code->local_bytes = (d->func->local_bytes + 15) & ~15u;
+    code->init_count = d->const_count;
+    code->inits = vgpu_arena_alloc(d->arena, d->const_count + 1, sizeof(*code->inits));
+    if (!code->inits)
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    for (uint32_t pass = 0; pass < 2; pass++)
+        for (uint32_t k = 0; k < d->const_count; k++)
+            if ((d->consts[k].sreg != PTX_SR_none) == (pass == 1))
+                code->inits[at++] = (struct ptx_slot_init){d->consts[k].offset, d->consts[k].wide, d->consts[k].sreg,
+                                                           d->consts[k].bits};
+    for (code->const_init_count = 0; code->const_init_count < at; code->const_init_count++)
+        if (code->inits[code->const_init_count].sreg != PTX_SR_none)
+            break;
+    d->func->code = code;
+    return true;
+}
+
+enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engine *engine, struct ptx_func *func,
+                                const char *input, struct ptx_log *log)
+{
+    struct ptx_decoder d = {.arena = arena, .engine = engine, .func = func, .log = log, .input = input};
+
+    if (!ptx_flow_order(arena, func))
+        return VGPU_PTX_NO_MEMORY;
+    d.reg_offset = vgpu_arena_alloc(arena, func->reg_count + 1, sizeof(*d.reg_offset));
+    if (!d.reg_offset)
+        return VGPU_PTX_NO_MEMORY;
+    d.temp_base = PTX_FIRST_SLOT;
+    if (!ptx_slots_assign(arena, func, PTX_FIRST_SLOT + 2 * PTX_TEMPS, d.reg_offset, &d.slot_count))
+        return VGPU_PTX_NO_MEMORY;
+    if (!decode_all(&d))
+        return d.status;
+    fix_targets(&d);
+    if (!code_finish(&d))
+        return d.status;
+    return VGPU_PTX_OK;
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Decoder: loads, stores, atomics, calls. Addresses at constant offsets of the frame or of the kernel's parameter
+ * block are checked here, once; everything else is checked when it is executed.
+ */
+#include "decode.h"
+
+#include <string.h>
+
+static bool has(const struct ptx_inst *inst, enum ptx_mod mod)
+{
+    return ptx_mods_has(&inst->mods, mod);
+}
+
+static uint32_t element_count(const struct ptx_inst *inst)
+{
+    return has(inst, PTX_M_v2) ? 2 : has(inst, PTX_M_v4) ? 4 : 1;
+}
+
+static bool is_ld(const struct ptx_inst *inst)
+{
+    return inst->op == PTX_OP_ld || inst->op == PTX_OP_ldu;
+}
+
+struct access {
+    uint32_t regs[4];
+    bool wide, narrow; /* 64-bit and 16-bit registers */
+    uint32_t address;
+    bool address_wide;
+    uint64_t offset;
+    const struct ptx_operand *base;
+};
+
+static bool elements(struct ptx_decoder *d, const struct ptx_inst *inst, const struct ptx_operand *o,
+                     struct access *access)
+{
+    uint32_t count = element_count(inst), reg_bytes = 0;
+
+    for (uint32_t k = 0; k < count; k++) {
+        const struct ptx_operand *e = o->kind == PTX_O_VEC ? &o->vec[k] : o;
+        uint32_t bytes;
+
+        if (is_ld(inst))
+            access->regs[k] = ptx_dest(d, e);
+        else if (!ptx_source(d, e, inst->types[0], &access->regs[k]))
+            return false;
+        if (e->kind == PTX_O_SINK)
+            continue;
+        bytes = e->kind == PTX_O_REG ? ptx_type_bytes(d->func->regs[e->id].type) : ptx_type_bytes(inst->types[0]);
+        bytes = bytes < 2 ? 2 : bytes;
+        if (reg_bytes && reg_bytes != bytes && is_ld(inst))
+            return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "vector elements in registers of different sizes");
+        if (reg_bytes && (reg_bytes == 8) != (bytes == 8))
+            return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "vector elements in registers of different sizes");
+        reg_bytes = bytes;
+    }
+    access->wide = reg_bytes == 8 || (!reg_bytes && ptx_type_bytes(inst->types[0]) == 8);
+    access->narrow = reg_bytes == 2;
+    return true;
+}
+
+static bool address(struct ptx_decoder *d, const struct ptx_operand *o, struct access *access)
+{
+    const struct ptx_operand *base = o->vec;
+
+    access->base = base;
+    access->offset = o->bits;
+    access->address_wide = base->kind != PTX_O_REG || ptx_type_bytes(d->func->regs[base->id].type) == 8;
+    return ptx_source(d, base, PTX_T_u64, &access->address);
+}
+
+static bool guard(struct ptx_decoder *d, const struct ptx_inst *inst, struct ptx_insn *insn)
+{
+    if (inst->guard != PTX_NO_GUARD) {
+        insn->inner = insn->fn;
+        insn->fn = d->engine->guard;
+        insn->guard = d->reg_offset[inst->guard];
+        insn->guard_negate = inst->guard_negate;
+    }
+    return true;
+}
+
+static struct ptx_insn *emit_access(struct ptx_decoder *d, const struct ptx_inst *inst, ptx_op_fn *fn,
+                                    const struct access *access)
+{
+    struct ptx_insn *insn = ptx_emit(d, fn);
+
+    if (!insn)
+        return NULL;
+    insn->d = access->regs[0];
+    insn->b = access->regs[1];
+    insn->c = access->regs[2];
+    insn->e = access->regs[3];
+    insn->a = access->address;
+    insn->imm = access->offset;
+    insn->bytes = (uint8_t)ptx_type_bytes(inst->types[0]);
+    insn->count = (uint8_t)element_count(inst);
+    insn->flags = (uint8_t)((access->wide ? PTX_I_WIDE : 0) | (access->address_wide ? PTX_I_ADDR64 : 0) |
+                            (is_ld(inst) && ptx_type_is_signed(inst->types[0]) ? PTX_I_SIGNED : 0));
+    insn->f = access->narrow;
+    return insn;
+}
+
+/* Local variables, function parameters: a constant offset of the frame. True if it is one and inside. */
+static bool frame_offset(const struct ptx_decoder *d, const struct ptx_inst *inst, const struct ptx_operand *o,
+                         uint64_t *offset)
+{
+    const struct ptx_operand *base = o->vec;
+    uint64_t total = (uint64_t)ptx_type_bytes(inst->types[0]) * element_count(inst);
+
+    if (base->kind != PTX_O_VAR || base->var->space != PTX_SPACE_LOCAL)
+        return false;
+    *offset = base->var->address + o->bits;
+    return *offset <= d->func->local_bytes && total <= d->func->local_bytes - *offset && *offset % total == 0;
+}
+
+static bool decode_param(struct ptx_decoder *d, const struct ptx_inst *inst, struct access *access,
+                         const struct ptx_operand *o)
+{
+    uint64_t total = (uint64_t)ptx_type_bytes(inst->types[0]) * element_count(inst);
+    uint64_t offset = o->vec->var->address + o->bits;
+    struct ptx_insn *insn;
+
+    if (offset > d->func->param_bytes || total > d->func->param_bytes - offset)
+        return ptx_decode_error(d, VGPU_PTX_SYNTAX, "an address beyond the kernel's parameters");
+    insn = emit_access(d, inst, d->engine->param_const(), access);
+    if (!insn)
+        return false;
+    insn->imm = offset;
+    return guard(d, inst, insn);
+}
+
+static bool decode_load_store(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    bool load = is_ld(inst);
+    const struct ptx_operand *values = &inst->operands[load ? 0 : 1], *memory = &inst->operands[load ? 1 : 0];
+    const struct ptx_operand *base = memory->vec;
+    struct access access = {.regs = {PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET}};
+    struct ptx_inst changed = *inst;
+    struct ptx_insn *insn;
+    ptx_op_fn *fn;
+    uint64_t offset;
+
+    if (!elements(d, inst, values, &access))
+        return false;
+    if (frame_offset(d, inst, memory, &offset)) {
+        insn = emit_access(d, inst, d->engine->frame(!load), &access);
+        if (!insn)
+            return false;
+        insn->imm = offset;
+        return guard(d, inst, insn);
+    }
+    if (base->kind == PTX_O_VAR && base->var->space == PTX_SPACE_PARAM) {
+        if (!load)
+            return ptx_decode_error(d, VGPU_PTX_SYNTAX, "a store to the kernel's parameters");
+        return decode_param(d, inst, &access, memory);
+    }
+    /* in device functions parameters are frame memory, so their addresses are local ones */
+    if ((has(inst, PTX_M_param) || has(inst, PTX_M_param_func)) && !d->func->is_entry) {
+        memset(&changed.mods, 0, sizeof(changed.mods));
+        ptx_mods_set(&changed.mods, PTX_M_local);
+    } else if (!load && (has(inst, PTX_M_param) || has(inst, PTX_M_param_func))) {
+        return ptx_decode_error(d, VGPU_PTX_SYNTAX, "a store to the kernel's parameters");
+    }
+    fn = d->engine->select(&changed);
+    if (!fn)
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination is not implemented");
+    if (!address(d, memory, &access))
+        return false;
+    insn = emit_access(d, inst, fn, &access);
+    return insn && guard(d, inst, insn);
+}
+
+static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    bool is_red = inst->op == PTX_OP_red;
+    const struct ptx_operand *o = inst->operands + !is_red;
+    struct access access = {.regs = {PTX_SINK_OFFSET}};
+    uint32_t b, c;
+    ptx_op_fn *fn = d->engine->select(inst);
+    struct ptx_insn *insn;
+
+    if (!fn)
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination of operation and type is not implemented");
+    if (!address(d, &o[0], &access) || !ptx_source(d, &o[1], inst->types[0], &b))
+        return false;
+    c = b;
+    if (inst->op == PTX_OP_atom_cas && !ptx_source(d, &o[2], inst->types[0], &c))
+        return false;
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = is_red ? PTX_SINK_OFFSET : ptx_dest(d, &inst->operands[0]);
+    insn->a = access.address;
+    insn->b = b;
+    insn->c = c;
+    insn->imm = access.offset;
+    insn->bytes = (uint8_t)ptx_type_bytes(inst->types[0]);
+    insn->count = 1;
+    insn->flags = access.address_wide ? PTX_I_ADDR64 : 0;
+    return guard(d, inst, insn);
+}
+
+bool ptx_decode_memory(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    if (inst->op == PTX_OP_ld || inst->op == PTX_OP_ldu || inst->op == PTX_OP_st)
+        return decode_load_store(d, inst);
+    return decode_atomic(d, inst);
+}
+
+/* --- calls --- */
+static bool call_args(struct ptx_decoder *d, const struct ptx_operand *list, uint32_t count,
+                      struct ptx_var *const *params, bool is_result, struct ptx_arg **out)
+{
+    struct ptx_arg *args = vgpu_arena_alloc(d->arena, count ? count : 1, sizeof(*args));
+
+    if (!args)
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    for (uint32_t k = 0; k < count; k++) {
+        const struct ptx_operand *o = &list[k];
+
+        args[k].kind = o->kind;
+        args[k].bytes = (uint32_t)params[k]->bytes;
+        if (o->kind == PTX_O_VAR) {
+            args[k].offset = (uint32_t)o->var->address;
+        } else if (o->kind == PTX_O_SINK) {
+            args[k].kind = PTX_O_REG;
+            args[k].offset = PTX_SINK_OFFSET;
+        } else if (o->kind == PTX_O_REG) {
+            args[k].wide = ptx_type_bytes(d->func->regs[o->id].type) == 8;
+            args[k].offset = d->reg_offset[o->id];
+        } else {
+            args[k].kind = PTX_O_REG;
+            args[k].wide = true;
+            if (!ptx_source(d, o, PTX_T_b64, &args[k].offset))
+                return false;
+        }
+    }
+    *out = args;
+    (void)is_result;
+    return true;
+}
+
+static bool decode_brx(struct ptx_decoder *d, const struct ptx_inst *inst, struct ptx_callsite *site)
+{
+    struct ptx_insn *insn;
+    uint32_t a, index = d->callsite_count - 1;
+
+    site->target_count = inst->call->target_count;
+    site->targets = vgpu_arena_alloc(d->arena, site->target_count, sizeof(*site->targets));
+    if (!site->targets)
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    for (uint32_t k = 0; k < site->target_count; k++) /* indices until fix_targets() */
+        site->targets[k] = (const struct ptx_insn *)(uintptr_t)inst->call->targets[k];
+    if (!ptx_source(d, &inst->operands[0], PTX_T_u32, &a))
+        return false;
+    insn = ptx_emit(d, d->engine->select(inst));
+    if (!insn)
+        return false;
+    insn->a = a;
+    insn->e = index;
+    return true;
+}
+
+static bool name_is(const struct ptx_func *func, const char *name)
+{
+    return func->name_bytes == strlen(name) && !memcmp(func->name, name, func->name_bytes);
+}
+
+/* The functions that the machine itself provides. */
+static ptx_op_fn *builtin(const struct ptx_decoder *d, const struct ptx_func *func)
+{
+    if (name_is(func, "vprintf") && func->param_count == 2 && func->ret_count <= 1 && func->params[0]->bytes == 8 &&
+        func->params[1]->bytes == 8 && (!func->ret_count || func->rets[0]->bytes == 4))
+        return d->engine->vprintf;
+    if (name_is(func, "__assertfail") && func->param_count == 5 && func->params[0]->bytes == 8 &&
+        func->params[1]->bytes == 8 && func->params[2]->bytes == 4 && func->params[3]->bytes == 8)
+        return d->engine->assertfail;
+    return NULL;
+}
+
+bool ptx_decode_call(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const struct ptx_call *call = inst->call;
+    struct ptx_func *callee = call->func ? ptx_func_target(call->func) : NULL;
+    const struct ptx_func *shape = callee ? call->func : call->proto;
+    struct ptx_callsite *site;
+    ptx_op_fn *fn;
+    struct ptx_insn *insn;
+    uint32_t a = PTX_SINK_OFFSET, index = d->callsite_count;
+
+    if (!vgpu_arena_grow(d->arena, (void **)&d->callsites, &d->callsite_capacity, d->callsite_count, sizeof(*site)))
+        return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
+    site = &d->callsites[d->callsite_count++];
+    memset(site, 0, sizeof(*site));
+    if (inst->op == PTX_OP_brx)
+        return decode_brx(d, inst, site);
+    site->arg_count = call->arg_count;
+    site->ret_count = call->ret_count;
+    site->func = callee;
+    if (!call_args(d, call->args, call->arg_count, shape->params, false, &site->args) ||
+        !call_args(d, call->rets, call->ret_count, shape->rets, true, &site->rets))
+        return false;
+    if (!callee) {
+        fn = d->engine->call_indirect;
+        if (!ptx_source(d, call->target, PTX_T_b64, &a))
+            return false;
+    } else if (callee->has_body) {
+        fn = d->engine->select(inst);
+    } else {
+        fn = builtin(d, callee);
+        if (!fn) {
+            ptx_log_add(d->log, "%s:%u: error: unsupported: '%.*s' is called and not defined\n", d->input, inst->line,
+                        (int)(callee->name_bytes < 80 ? callee->name_bytes : 80), callee->name);
+            d->status = VGPU_PTX_UNSUPPORTED;
+            return false;
+        }
+    }
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->a = a;
+    insn->e = index;
+    return true;
+}

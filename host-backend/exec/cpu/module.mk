@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+#
+# The PTX machine: libptx.a.  The engine (ops_*.c, sched.c) is compiled twice, for plain x86-64 and for
+# AVX2 + FMA; each build is joined into one object so that the archive's members keep distinct names.
+
+PTX_DIR := host-backend/exec/cpu
+PTX_ENGINE_SRC := $(addprefix $(PTX_DIR)/,sched.c ops_int.c ops_bits.c ops_cmp.c ops_float.c ops_cvt.c \
+                    ops_mem.c ops_atom.c ops_warp.c ops_ctrl.c)
+PTX_CORE_SRC := $(addprefix $(PTX_DIR)/,arena.c lex.c tables.c parse.c parse_var.c parse_body.c parse_inst.c flow.c \
+                  slots.c decode.c decode_mem.c mem.c fatbin.c link.c module.c machine.c pool.c cta.c launch.c fault.c \
+                  print.c)
+# Every operation rounds once (no contraction); nothing here looks at floating-point exception flags or errno.
+PTX_ENGINE_CFLAGS := $(if $(filter rel,$(VARIANT)),-O3) -ffp-contract=off -fno-math-errno -fno-trapping-math
+
+$(eval $(call vgpu_lib,ptx_engine_base,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=base))
+$(eval $(call vgpu_lib,ptx_engine_avx2,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=avx2 -mavx2 -mfma))
+$(eval $(call vgpu_lib,ptx,$(PTX_CORE_SRC)))
+
+$(O)/obj/ptx/engine_%.o: $(O)/lib/libptx_engine_%.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) -r -nostdlib -o $@ $(OBJS_ptx_engine_$*)
+
+$(O)/lib/libptx.a: $(O)/obj/ptx/engine_base.o $(O)/obj/ptx/engine_avx2.o
+
+# What a program that uses libptx links with.
+PTX_LDLIBS := -lzstd -llz4 -lm -lpthread

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The warp scheduler: chooses which lanes run, runs them until they part, join, wait or have used their
+ * share, and chooses again. See engine.h for the rules.
+ *
+ * Invariants between groups: every live lane has pc[] and frames[]; a lane is at most one of blocked (at a
+ * barrier of the block) and waiting (at a .sync operation whose other lanes have not come). `waiting` lanes
+ * run again as soon as anything changed for them: others arrived at the same place, exited, or were released.
+ */
+#include "ops.h"
+
+/* The deepest frame first, in it the lowest program counter; after a used-up quantum, the next lane's group. */
+static uint32_t sched_leader(const struct ptx_warp *w, uint32_t ready)
+{
+    uint32_t best = (uint32_t)__builtin_ctz(ready);
+
+    for (uint32_t rest = ready & (ready - 1); rest; rest &= rest - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(rest);
+
+        if (w->frames[l] == w->frames[best] ? w->pc[l] < w->pc[best] : w->frames[l]->depth > w->frames[best]->depth)
+            best = l;
+    }
+    return best;
+}
+
+static uint32_t sched_rotated(struct ptx_warp *w, uint32_t ready)
+{
+    uint32_t others = ready & ~w->mask;
+    uint32_t last = w->mask ? (uint32_t)__builtin_ctz(w->mask) : 0;
+    uint32_t after = others & ~((2u << last) - 1);
+
+    w->rotate = false;
+    if (!others)
+        return sched_leader(w, ready);
+    return (uint32_t)__builtin_ctz(after ? after : others);
+}
+
+static void sched_group(struct ptx_warp *w, uint32_t leader)
+{
+    struct ptx_frame *frame = w->frames[leader];
+    const struct ptx_insn *pc = w->pc[leader];
+    const struct ptx_insn *stop = frame->code->insns + frame->code->insn_count;
+    uint32_t others = w->live & ~w->blocked;
+    uint32_t group = 0;
+
+    for (uint32_t rest = others; rest; rest &= rest - 1) {
+        uint32_t l = (uint32_t)__builtin_ctz(rest);
+
+        if (w->frames[l] != frame)
+            continue;
+        if (w->pc[l] == pc)
+            group |= 1u << l;
+        else if (w->pc[l] > pc && w->pc[l] < stop)
+            stop = w->pc[l];
+    }
+    w->waiting &= ~group;
+    w->stop = stop;
+    w->frame = frame;
+    w->regs = frame->regs;
+    w->is_divergent = (others & ~group) != 0;
+    if (group != w->mask)
+        warp_set_mask(w, group);
+}
+
+static enum ptx_warp_result sched_run(struct ptx_warp *w)
+{
+    w->ticks = PTX_QUANTUM;
+    for (;;) {
+        uint32_t ready = w->live & ~w->blocked & ~w->waiting;
+        const struct ptx_insn *i;
+        uint64_t insns = 0, lanes;
+
+        if (!ready)
+            return w->live ? PTX_WARP_BLOCKED : PTX_WARP_DONE;
+        sched_group(w, w->rotate ? sched_rotated(w, ready) : sched_leader(w, ready));
+        i = w->pc[__builtin_ctz(w->mask)];
+        lanes = (uint32_t)__builtin_popcount(w->mask);
+        do {
+            i = i->fn(w, i);
+            insns++;
+        } while (i < w->stop);
+        w->insns += insns;
+        w->lane_insns += insns * lanes;
+        if (i != PTX_PARKED)
+            warp_park(w, w->mask, i);
+        if (w->cta->faulted)
+            return PTX_WARP_FAULTED;
+        if (w->ticks <= 0) {
+            w->rotate = w->is_divergent;
+            if (ptx_run_stopped(w, w->pc[__builtin_ctz(w->mask)]))
+                return PTX_WARP_FAULTED;
+            return PTX_WARP_YIELDED;
+        }
+    }
+}
+
+/* @p instruction: runs it on the lanes whose predicate is set. */
+static ptx_next_insn op_guard(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    uint32_t mask = w->mask, taken = pred_mask(w, i->guard);
+
+    taken = (i->guard_negate ? ~taken : taken) & mask;
+    if (taken == mask)
+        return i->inner(w, i);
+    if (taken) {
+        ptx_next_insn next;
+
+        warp_set_mask(w, taken);
+        next = i->inner(w, i);
+        warp_set_mask(w, mask);
+        return next;
+    }
+    return i + 1;
+}
+
+/* Rounding modes of MXCSR, by enum ptx_mod order rn, rz, rm, rp. */
+static ptx_next_insn op_round(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    ptx_next_insn next;
+    static const uint32_t control[4] = {0x1f80, 0x1f80 | 0x6000, 0x1f80 | 0x2000, 0x1f80 | 0x4000};
+
+    __builtin_ia32_ldmxcsr(control[i->flags & 3]);
+    next = i->inner2(w, i);
+    __builtin_ia32_ldmxcsr(control[0]);
+    return next;
+}
+
+ptx_op_fn *PTX_V(select_all)(const struct ptx_inst *inst);
+ptx_op_fn PTX_V(op_branch), PTX_V(op_branch_if), PTX_V(op_vprintf), PTX_V(op_assertfail), PTX_V(op_call_indirect),
+    PTX_V(op_special);
+
+ptx_op_fn *PTX_V(select_compare)(const struct ptx_inst *in);
+uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in);
+ptx_op_fn *PTX_V(select_cvt_general)(void);
+ptx_op_fn *PTX_V(select_frame)(bool is_store);
+ptx_op_fn *PTX_V(select_param_const)(void);
+
+#define PTX_TEXT_(x) #x
+#define PTX_TEXT(x) PTX_TEXT_(x)
+
+const struct ptx_engine PTX_V(ptx_engine) = {
+    .name = PTX_TEXT(PTX_ENGINE),
+    .select = PTX_V(select_all),
+    .run = sched_run,
+    .guard = op_guard,
+    .round = op_round,
+    .branch_if = PTX_V(op_branch_if),
+    .branch = PTX_V(op_branch),
+    .vprintf = PTX_V(op_vprintf),
+    .assertfail = PTX_V(op_assertfail),
+    .call_indirect = PTX_V(op_call_indirect),
+    .special = PTX_V(op_special),
+    .compare = PTX_V(select_compare),
+    .cvt_flags = PTX_V(cvt_flags),
+    .cvt_general = PTX_V(select_cvt_general),
+    .frame = PTX_V(select_frame),
+    .param_const = PTX_V(select_param_const),
+};
+
+/* One selector for each row of opcodes.def; rows without one are refused by the parser or lowered by the decoder. */
+#define OP(id, name, need, sig, types, mods, flags) __attribute__((weak)) ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);
+#include "opcodes.def"
+#undef OP
+
+static ptx_op_fn *(*const selectors[])(const struct ptx_inst *) = {
+#define OP(id, name, need, sig, types, mods, flags) PTX_V(select_##id),
+#include "opcodes.def"
+#undef OP
+};
+
+ptx_op_fn *PTX_V(select_all)(const struct ptx_inst *in)
+{
+    return selectors[in->op] ? selectors[in->op](in) : NULL;
+}
