@@ -5,3 +5,6 @@ BUS_DIR := host-backend/bus
 
 $(eval $(call vgpu_lib,bus,$(addprefix $(BUS_DIR)/,guard.c dma.c irqs.c vfio_user.c \
 	vfio_user_cmd.c vfio_user_irq.c)))
+
+$(eval $(call vgpu_test,bus,$(addprefix tests/unit/bus/,main.c vu_fixture.c test_dma.c test_irqs.c \
+	test_vfio_user.c test_vfio_user_bad.c),bus device,-ljson-c))
