@@ -184,7 +184,7 @@ static void vgpu_pci_instance_init(Object *obj)
 static Property vgpu_pci_properties[] = {
     DEFINE_PROP_STRING("socket", VgpuDevice, socket),
     DEFINE_PROP_UINT32("reconnect-ms", VgpuDevice, reconnect_ms, 1000),
-    DEFINE_PROP_UINT32("timeout-ms", VgpuDevice, timeout_ms, 2000),
+    DEFINE_PROP_UINT32("timeout-ms", VgpuDevice, timeout_ms, 5000),
     DEFINE_PROP_UINT32("release-timeout-ms", VgpuDevice, release_timeout_ms,
                        10000),
     DEFINE_PROP_BOOL("ioeventfd", VgpuDevice, ioeventfd, true),
