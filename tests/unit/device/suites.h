@@ -13,5 +13,6 @@ Suite *ctx_suite(void);
 Suite *config_suite(void);
 Suite *msix_suite(void);
 Suite *stress_suite(void);
+Suite *trace_suite(void);
 
 #endif
