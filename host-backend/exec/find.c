@@ -10,9 +10,7 @@
 
 static const struct vgpu_exec_ops *const executors[] = {
     &vgpu_exec_null,
-#ifdef VGPU_WITH_CPU
     &vgpu_exec_cpu,
-#endif
 };
 
 #define EXECUTORS (sizeof(executors) / sizeof(executors[0]))

@@ -159,6 +159,15 @@ uint16_t fake_vm_reply(struct fake_vm *vm, uint32_t seq)
     return (uint16_t)reply.u.reply.status;
 }
 
+uint64_t fake_vm_quota(struct fake_vm *vm)
+{
+    struct vgpu_xmsg msg;
+
+    while (fake_vm_has_message(vm))
+        ck_assert_msg(!pump(vm, 0, &msg), "unexpected reply");
+    return vm->quota_held;
+}
+
 /* ---- Life ---- */
 
 static void child(int sock)

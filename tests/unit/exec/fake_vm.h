@@ -77,6 +77,8 @@ uint8_t *fake_vm_buf(struct fake_vm *vm, uint32_t id, uint32_t flags, uint64_t o
 uint32_t fake_vm_send(struct fake_vm *vm, struct vgpu_xmsg *msg, const struct vgpu_xrun *runs, int fd);
 uint16_t fake_vm_reply(struct fake_vm *vm, uint32_t seq);
 bool fake_vm_has_message(struct fake_vm *vm);
+/* Bytes of quota held, by all the messages sent so far. */
+uint64_t fake_vm_quota(struct fake_vm *vm);
 
 /* Submit one command and wait for its completion. */
 struct vgpu_cqe fake_vm_run(struct fake_vm *vm, const struct vgpu_sqe *sqe);

@@ -81,7 +81,7 @@ START_TEST(memory_is_taken_from_and_given_back_to_the_quota)
     sqe.u.mem_alloc.bytes = 5000;
     a = fake_vm_run(&vm, &sqe);
     ck_assert_uint_eq(a.status, VGPU_ST_OK);
-    ck_assert_uint_eq(vm.quota_held, 8192);
+    ck_assert_uint_eq(fake_vm_quota(&vm), 8192);
     b = fake_vm_run(&vm, &sqe);
     ck_assert_uint_ne(a.result, b.result);
 
