@@ -334,7 +334,8 @@ int gs_run(struct gs_ctx *ctx, const struct vgpu_sqe *sqe, struct vgpu_cqe *cqe)
 #define GS_BUF_SCATTER (1u << 8) /* pages in no order, no two adjacent */
 
 struct gs_buf {
-    struct gs_ctx *ctx;
+    struct gs_vm *vm;
+    uint32_t ctx;
     uint32_t id;
     uint8_t *ptr; /* contiguous here, whatever its pages are */
     size_t bytes;

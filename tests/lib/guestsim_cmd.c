@@ -59,7 +59,7 @@ int gs_buf_unregister_raw(struct gs_vm *vm, uint32_t ctx, uint32_t buf)
 /* Take every other page of a double-sized range, last first. */
 static int buf_scatter(struct gs_buf *buf, size_t pages, uint32_t first, struct vgpu_sg_entry *sg)
 {
-    struct gs_ram *ram = &buf->ctx->vm->ram;
+    struct gs_ram *ram = &buf->vm->ram;
 
     buf->map_bytes = pages * VGPU_PAGE_BYTES;
     buf->map = mmap(NULL, buf->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -93,7 +93,8 @@ int gs_buf_create(struct gs_ctx *ctx, size_t bytes, uint32_t first, uint32_t fla
     int rc = 0;
 
     memset(buf, 0, sizeof(*buf));
-    buf->ctx = ctx;
+    buf->vm = vm;
+    buf->ctx = ctx->id;
     buf->bytes = bytes;
     buf->page_bytes = pages * VGPU_PAGE_BYTES * (scatter ? 2 : 1);
     buf->pages = gs_ram_alloc(&vm->ram, buf->page_bytes);
@@ -124,13 +125,13 @@ void gs_buf_forget(struct gs_buf *buf)
     if (buf->map)
         munmap(buf->map, buf->map_bytes);
     if (buf->pages)
-        gs_ram_free(&buf->ctx->vm->ram, buf->pages, buf->page_bytes);
+        gs_ram_free(&buf->vm->ram, buf->pages, buf->page_bytes);
     memset(buf, 0, sizeof(*buf));
 }
 
 int gs_buf_destroy(struct gs_buf *buf)
 {
-    int rc = gs_buf_unregister_raw(buf->ctx->vm, buf->ctx->id, buf->id);
+    int rc = gs_buf_unregister_raw(buf->vm, buf->ctx, buf->id);
 
     gs_buf_forget(buf);
     return rc;
