@@ -88,7 +88,8 @@ void vgpu_dev_error(struct vgpu_dev *dev, uint32_t bit, uint16_t status, uint64_
 {
     const uint32_t before = vgpu_reg_get(dev, VGPU_REG_ERR_STATUS);
 
-    dev->guest_errors++;
+    if (bit != VGPU_ERR_HOST)
+        dev->guest_errors++;
     if (before == 0) {
         vgpu_reg_set(dev, VGPU_REG_ERR_DETAIL, status);
         vgpu_reg_set64(dev, VGPU_REG_ERR_ADDR_LO, addr);
@@ -209,7 +210,7 @@ static void config_check(const struct vgpu_dev_config *c)
     assert(c->max_sg >= 1);
     assert(c->max_buffer_bytes >= 1 && c->max_buffer_bytes <= VGPU_MAX_BUFFER_BYTES);
     assert(c->max_image_bytes >= 1 && c->max_image_bytes <= VGPU_MAX_IMAGE_BYTES);
-    assert(c->heartbeat_ms >= 1 && c->heartbeat_ms <= 1000);
+    assert(c->heartbeat_ms >= 1 && c->heartbeat_ms <= 1000 && c->admin_max_ms >= 1);
 }
 
 static void ops_check(const struct vgpu_dev_ops *o)

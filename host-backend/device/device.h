@@ -39,7 +39,7 @@ struct vgpu_dev_config {
     uint64_t max_buffer_bytes;      /* ..VGPU_MAX_BUFFER_BYTES */
     uint64_t max_image_bytes;       /* ..VGPU_MAX_IMAGE_BYTES */
     uint32_t heartbeat_ms;          /* 1..1000 */
-    uint32_t admin_max_ms;          /* what VGPU_REG_ADMIN_MAX_MS promises */
+    uint32_t admin_max_ms;          /* >= 1; what VGPU_REG_ADMIN_MAX_MS promises */
     struct vgpu_device_props props; /* name, kind, limits: shown to the guest as they are */
 };
 
@@ -107,9 +107,9 @@ void vgpu_dev_announce(struct vgpu_dev *dev, uint32_t generation);
 
 /*
  * The guest's accesses; `bytes` is what the guest asked for, values are little-endian in
- * `data`.  Always "succeed": what is refused reads as 0 and sets VGPU_ERR_ACCESS.  A doorbell write that arrives here, not through
- * an eventfd, is reported by *doorbell = context id (else UINT32_MAX): the bus
- * then signals that context's doorbell itself.
+ * `data`.  Always "succeed": what is refused reads as 0 and sets VGPU_ERR_ACCESS.  A doorbell
+ * write that arrives here, not through an eventfd, is reported by *doorbell = context id
+ * (else UINT32_MAX): the bus then signals that context's doorbell itself.
  */
 void vgpu_dev_bar_read(struct vgpu_dev *dev, unsigned int bar, uint64_t offset, void *data,
                        size_t bytes);

@@ -319,12 +319,16 @@ END_TEST
 START_TEST(host_failure_during_a_reset_shows_after_it)
 {
     struct fake *f = in_state(VGPU_STATE_RESETTING);
+    struct vgpu_dev_stats stats;
 
     vgpu_dev_host_failed(f->dev, "no processes left");
     ck_assert_uint_eq(state_of(f), VGPU_STATE_RESETTING);
     apply(f, EV_RESET);
     vgpu_dev_reset_done(f->dev);
     ck_assert_uint_eq(state_of(f), VGPU_STATE_FAILED);
+    /* which is no fault of the guest's */
+    vgpu_dev_get_stats(f->dev, &stats);
+    ck_assert_uint_eq(stats.guest_errors, 0);
     ck_assert_uint_eq(fake_rd(f, VGPU_REG_ERR_STATUS), VGPU_ERR_HOST);
     ck_assert_uint_eq(fake_rd(f, VGPU_REG_ERR_DETAIL), VGPU_ST_HOST_ERROR);
     /* it is told once */
