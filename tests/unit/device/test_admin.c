@@ -44,7 +44,8 @@ static struct vgpu_admin_sqe valid(uint16_t opcode)
 #define UNREG(field)    VGPU_ADMIN_BUF_UNREGISTER, SQE(u.buf_unregister.field)
 #define QUERY(field)    VGPU_ADMIN_QUERY, SQE(u.query.field)
 
-/* VGPU-ADM-010 VGPU-ADM-030 VGPU-ADM-060 VGPU-GEN-011: each line breaks one field of a valid command. */
+/* Each line breaks one field of a valid command.
+ * VGPU-ADM-010 VGPU-ADM-030 VGPU-ADM-060 VGPU-GEN-011 */
 static const struct {
     uint16_t opcode;
     size_t offset, width;

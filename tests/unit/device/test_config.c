@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PCI config space: identity, capability chain, BAR sizing as an operating system does it, read-only
- * bits, function-level reset.
+ * PCI config space: identity, capability chain, BAR sizing as an operating system does it,
+ * read-only bits, function-level reset.
  */
 #include "fake_host.h"
 #include "suites.h"

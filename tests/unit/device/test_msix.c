@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MSI-X emulation: masks of both kinds, pending bits, table accesses, and its attachment to a device.
+ * MSI-X emulation: masks of both kinds, pending bits, table accesses, attachment to a device.
  */
 #include "fake_host.h"
 #include "suites.h"
