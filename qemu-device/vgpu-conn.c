@@ -276,6 +276,7 @@ uint64_t vgpu_conn_read(VgpuDevice *dev, unsigned bar, uint64_t offset,
                           "something else");
         return UINT64_MAX;
     }
+    vgpu_irq_flush(dev);
     memcpy(&value, reply.data, size);
     value = le64_to_cpu(value);
     VGPU_TRACE(reg_read, "bar %u offset 0x%" PRIx64 " size %u value 0x%" PRIx64,

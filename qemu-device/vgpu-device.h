@@ -165,6 +165,8 @@ void vgpu_irq_fini(VgpuDevice *dev);
 void vgpu_irq_get_fds(VgpuDevice *dev, int *fds);
 /* Follow a change of the MSI-X enable bit. */
 void vgpu_irq_config_changed(VgpuDevice *dev);
+/* Deliver what has been signalled so far. */
+void vgpu_irq_flush(VgpuDevice *dev);
 /* Forget interrupts signalled before a reset. */
 void vgpu_irq_drain(VgpuDevice *dev);
 /* Raise a vector that the guest has set up, to make its driver look. */

@@ -17,10 +17,16 @@
  * interrupt is lost in the move: the eventfd stays the same, its count is kept
  * while nobody listens, and KVM as well as the main loop look at the count
  * when they begin to listen.
+ *
+ * PCI orders a device's interrupts before the completion of a read that it
+ * answers later: a driver that has read "reset done" may free its handlers.  An
+ * eventfd that waits for the main loop would break that, so each register read
+ * is followed by vgpu_irq_flush().  (An irqfd acts when it is signalled.)
  */
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
+#include <poll.h>
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
 #include "sysemu/kvm.h"
@@ -118,6 +124,26 @@ static int vector_use(PCIDevice *pci, unsigned vector, MSIMessage msg)
 static void vector_release(PCIDevice *pci, unsigned vector)
 {
     vector_update(&VGPU_PCI(pci)->vectors[vector], false);
+}
+
+void vgpu_irq_flush(VgpuDevice *dev)
+{
+    struct pollfd fds[VGPU_MSIX_VECTORS];
+    int ready;
+
+    for (unsigned i = 0; i < VGPU_MSIX_VECTORS; i++) {
+        VgpuVector *vec = &dev->vectors[i];
+
+        fds[i].fd = vec->virq < 0 ? event_notifier_get_fd(&vec->notifier) : -1;
+        fds[i].events = POLLIN;
+    }
+    ready = poll(fds, VGPU_MSIX_VECTORS, 0);
+    for (unsigned i = 0; ready > 0 && i < VGPU_MSIX_VECTORS; i++) {
+        if (fds[i].fd >= 0 && (fds[i].revents & POLLIN)) {
+            vector_readable(&dev->vectors[i]);
+            ready--;
+        }
+    }
 }
 
 /* The guest reads the PBA: what was signalled and not yet seen is pending. */

@@ -211,6 +211,21 @@ def interrupt_function_mask():
             tap.equal(qemu.pending(), 0, "pending bits")
 
 
+@tap.test("an interrupt raised before a read is answered arrives before the answer")
+def interrupt_order():
+    def answer(server, message):
+        server.raise_irq(3)
+        server.on_region_read(message)
+    with pair() as (qemu, server):
+        interrupts_on(qemu, range(4))
+        with server.lock():
+            server.overrides[vfu.REGION_READ] = answer
+        # sent together, the two are carried out with no turn of the main loop between
+        qemu.send(f"readl {BAR[0]:#x}\nreadl {MESSAGE + 12:#x}")
+        tap.equal(int(qemu.answer(), 0), vfu.MAGIC, "magic")
+        tap.equal(int(qemu.answer(), 0), 0xa003, "the message, after the register was read")
+
+
 @tap.test("no interrupt is lost while its vector is masked and unmasked 2000 times")
 def interrupt_storm():
     with pair() as (qemu, server):
