@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# The example programs, linked to the shared libvgpu.
+# The example programs and vgpu-selftest, linked to the shared libvgpu.
 
 EXAMPLE_COMPUTE := vecadd saxpy matmul reduce fault spin
 EXAMPLE_LIBS    := -L$(O)/lib -lvgpu -lpthread
@@ -8,5 +8,7 @@ EXAMPLE_LIBS    := -L$(O)/lib -lvgpu -lpthread
 $(foreach p,$(EXAMPLE_COMPUTE),$(eval \
   $(call vgpu_prog,$(p),guest-driver/examples/$(p).c guest-driver/examples/common.c,,$(EXAMPLE_LIBS))))
 $(eval $(call vgpu_prog,vgpu-info,guest-driver/examples/vgpu-info.c,,$(EXAMPLE_LIBS)))
+$(eval $(call vgpu_prog,vgpu-selftest,guest-driver/examples/vgpu-selftest.c \
+  $(wildcard guest-driver/examples/selftest/*.c),,$(EXAMPLE_LIBS),-Iguest-driver/examples/selftest))
 
-$(patsubst %,$(O)/bin/%,$(EXAMPLE_COMPUTE) vgpu-info): $(O)/lib/libvgpu.so
+$(patsubst %,$(O)/bin/%,$(EXAMPLE_COMPUTE) vgpu-info vgpu-selftest): $(O)/lib/libvgpu.so
