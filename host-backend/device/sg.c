@@ -40,7 +40,7 @@ static uint16_t sg_check_entry(struct vgpu_sg_walk *walk, const struct vgpu_sg_e
         return VGPU_ST_ADMIN_VALUE;
     if (!last && (end & PAGE_MASK))
         return VGPU_ST_ADMIN_VALUE;
-    if (__builtin_add_overflow(walk->sum, entry->bytes, &walk->sum) || walk->sum > walk->bytes)
+    if (__builtin_add_overflow(walk->sum, entry->bytes, &walk->sum))
         return VGPU_ST_ADMIN_VALUE;
     return VGPU_ST_OK;
 }
