@@ -4,8 +4,9 @@
  *
  * The handler jumps back to the recovery point if one is armed, and otherwise
  * restores the default action and returns, so that the faulting instruction runs again
- * and the process dies with the right signal and a core at the right place.  SA_NODEFER:
- * the handler is left by a jump, which must not leave SIGBUS blocked behind.
+ * and the process dies with the right signal and a core at the right place.  The handler is
+ * left by a jump, which must not leave SIGBUS blocked behind: it is unblocked before, also where
+ * a sanitizer's own handler around this one had blocked it.
  */
 #include <bus/guard.h>
 
@@ -19,8 +20,13 @@ static volatile sig_atomic_t guard_armed;
 
 static void guard_sigbus(int sig)
 {
+    sigset_t set;
+
     if (guard_armed) {
         guard_armed = 0;
+        sigemptyset(&set);
+        sigaddset(&set, sig);
+        sigprocmask(SIG_UNBLOCK, &set, NULL);
         siglongjmp(guard_point, 1);
     }
     signal(sig, SIG_DFL);
@@ -28,7 +34,7 @@ static void guard_sigbus(int sig)
 
 int vgpu_guard_init(void)
 {
-    struct sigaction sa = {.sa_handler = guard_sigbus, .sa_flags = SA_NODEFER};
+    struct sigaction sa = {.sa_handler = guard_sigbus};
 
     sigemptyset(&sa.sa_mask);
     return sigaction(SIGBUS, &sa, NULL) ? -errno : 0;
