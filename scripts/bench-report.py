@@ -41,7 +41,7 @@ def quantity(value, unit):
     if unit in ("B/s", "1/s") or value >= 1e5:
         for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if value >= factor:
-                return f"{value / factor:.2f} {prefix}{unit}"
+                return f"{value / factor:.2f} {prefix}{unit.removeprefix('1')}"
     return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
 
 

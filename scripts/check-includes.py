@@ -48,8 +48,9 @@ AREAS = [
     ("kernel module", r"guest-driver/kmod/.*", [ABI, r"linux/.*\.h", r"asm/.*\.h", r"drm/.*\.h"]),
     ("guest library", r"guest-driver/.*", [ABI, r"vgpu/libvgpu\.h", SYSTEM]),
     ("qemu device", r"qemu-device/.*",
-     [ABI, SYSTEM, r"qemu/.*\.h", r"hw/.*\.h", r"(vgpu|vfio)[a-z-]*\.h"]),
-    ("guestsim", r"tests/lib/.*", [ABI, SYSTEM, r"exec/cpu/.*\.h"]),
+     [ABI, SYSTEM, r"(qemu|hw|exec|sysemu|migration|qapi|qom|standard-headers)/.*\.h",
+      r"(vgpu|vfio)[a-z-]*\.h"]),
+    ("guestsim", r"tests/lib/[^/]*", [ABI, SYSTEM, r"exec/cpu/.*\.h"]),
     ("tests", r"tests/.*", [r".*"]),
 ]
 

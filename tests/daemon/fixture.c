@@ -103,6 +103,17 @@ const char *fx_status_name(int rc)
     }
 }
 
+void fx_explain(void)
+{
+    char *log = fx.d.pid ? vgpud_log(&fx.d) : NULL;
+    size_t length = log ? strlen(log) : 0;
+    const char *tail = length > 3000 ? log + length - 3000 : log;
+
+    if (tail)
+        fprintf(stderr, "# vgpud's log:\n%s\n", tail);
+    free(log);
+}
+
 size_t fx_first_other(const uint8_t *data, size_t bytes, uint8_t value)
 {
     size_t i = 0;

@@ -53,9 +53,13 @@ TCase *fx_tcase(Suite *s, const char *name, void (*setup)(void));
 
 /* ---- Assertions ---- */
 const char *fx_status_name(int rc);
+/* The end of the daemon's log, on stderr. */
+void fx_explain(void);
 #define fx_is(expr, want)                                                                          \
     do {                                                                                           \
         int fx_rc_ = (expr), fx_want_ = (want);                                                    \
+        if (fx_rc_ != fx_want_)                                                                    \
+            fx_explain();                                                                          \
         ck_assert_msg(fx_rc_ == fx_want_, "%s: got %s, expected %s", #expr,                        \
                       fx_status_name(fx_rc_), fx_status_name(fx_want_));                           \
     } while (0)
