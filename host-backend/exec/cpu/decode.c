@@ -151,7 +151,7 @@ static uint64_t imm_bits(const struct ptx_operand *o, enum ptx_type type)
 }
 
 /* dst = base register + constant, in a scratch slot. */
-static bool emit_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide, uint32_t *offset)
+bool ptx_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide, uint32_t *offset)
 {
     struct ptx_inst add = {.op = PTX_OP_add, .types = {wide ? PTX_T_u64 : PTX_T_u32}, .type_count = 1};
     struct ptx_insn *insn;
@@ -177,7 +177,7 @@ static bool var_address(struct ptx_decoder *d, const struct ptx_operand *o, bool
 
     if (var->space == PTX_SPACE_LOCAL) {
         return ptx_const_offset(d, 0, wide, wide ? PTX_SR_local_base64 : PTX_SR_local_base32, &base) &&
-               emit_add(d, base, bits, wide, offset);
+               ptx_add(d, base, bits, wide, offset);
     }
     if (var->space == PTX_SPACE_SHARED && var->is_unsized) {
         uint8_t sreg = wide ? PTX_SR_dynamic_base64 : PTX_SR_dynamic_base32;
@@ -185,7 +185,7 @@ static bool var_address(struct ptx_decoder *d, const struct ptx_operand *o, bool
         if (!ptx_const_offset(d, 0, wide, sreg, &base))
             return false;
         *offset = base;
-        return o->bits ? emit_add(d, base, o->bits, wide, offset) : true;
+        return o->bits ? ptx_add(d, base, o->bits, wide, offset) : true;
     }
     return ptx_const_offset(d, wide ? bits : (uint32_t)bits, wide, PTX_SR_none, offset);
 }
@@ -571,6 +571,9 @@ static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
     case PTX_OP_isspacep: return decode_window(d, inst);
     case PTX_OP_ld: case PTX_OP_ldu: case PTX_OP_st: case PTX_OP_atom: case PTX_OP_atom_cas: case PTX_OP_red:
         return ptx_decode_memory(d, inst);
+    case PTX_OP_cp_async: case PTX_OP_cp_async_mbarrier: case PTX_OP_mbarrier_init: case PTX_OP_mbarrier_inval:
+    case PTX_OP_mbarrier_test: case PTX_OP_mbarrier_try: case PTX_OP_mbarrier_arrive: case PTX_OP_mbarrier_drop:
+    case PTX_OP_mbarrier_expect: case PTX_OP_mbarrier_complete: return ptx_decode_memory(d, inst);
     case PTX_OP_prefetch: case PTX_OP_prefetchu: case PTX_OP_discard: case PTX_OP_applypriority:
         return true; /* hints */
     case PTX_OP_bar_sync: case PTX_OP_bar_arrive: case PTX_OP_bar_red: case PTX_OP_barrier_sync:

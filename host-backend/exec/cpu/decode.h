@@ -67,6 +67,9 @@ __attribute__((warn_unused_result)) bool ptx_const_offset(struct ptx_decoder *d,
 /* The register offset of a source operand of `bytes` (0: predicate); may emit instructions that compute it. */
 __attribute__((warn_unused_result)) bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o,
                                                     enum ptx_type type, uint32_t *offset);
+/* A scratch register = base register + constant. */
+__attribute__((warn_unused_result)) bool ptx_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide,
+                                                 uint32_t *offset);
 uint32_t ptx_dest(const struct ptx_decoder *d, const struct ptx_operand *o);
 __attribute__((warn_unused_result)) bool ptx_decode_memory(struct ptx_decoder *d, const struct ptx_inst *inst);
 __attribute__((warn_unused_result)) bool ptx_decode_call(struct ptx_decoder *d, const struct ptx_inst *inst);

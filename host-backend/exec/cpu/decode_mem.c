@@ -201,8 +201,83 @@ static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
     return guard(d, inst, insn);
 }
 
+static bool in_shared(const struct ptx_inst *inst)
+{
+    return has(inst, PTX_M_shared) || has(inst, PTX_M_shared_cta) || has(inst, PTX_M_shared_cluster);
+}
+
+/* cp.async: destination in a with its offset in imm, source in b with its offset added, size operand in c. */
+static bool decode_copy(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const struct ptx_operand *o = inst->operands;
+    struct access to = {.regs = {0}}, from = {.regs = {0}};
+    bool has_size = inst->operand_count > 3 &&
+                    !(inst->operand_count == 4 && has(inst, PTX_M_hint_operand));
+    bool ignores = has_size && o[3].kind == PTX_O_REG && d->func->regs[o[3].id].type == PTX_T_pred;
+    uint32_t size = PTX_SINK_OFFSET, source;
+    struct ptx_insn *insn;
+
+    if (!address(d, &o[0], &to) || !address(d, &o[1], &from))
+        return false;
+    if (!from.address_wide)
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "a 32-bit global address");
+    source = from.address;
+    if (from.offset && !ptx_add(d, from.address, from.offset, true, &source))
+        return false;
+    if (has_size && !ptx_source(d, &o[3], ignores ? PTX_T_pred : PTX_T_u32, &size))
+        return false;
+    insn = ptx_emit(d, d->engine->select(inst));
+    if (!insn)
+        return false;
+    insn->a = to.address;
+    insn->imm = to.offset;
+    insn->flags = to.address_wide ? PTX_I_ADDR64 : 0;
+    insn->b = source;
+    insn->c = size;
+    insn->e = !has_size ? 0 : ignores ? 2 : 1;
+    insn->bytes = (uint8_t)o[2].bits;
+    return guard(d, inst, insn);
+}
+
+/* mbarrier: the object's address in a, an optional argument in b (1 if absent), the result in d. */
+static bool decode_mbarrier(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    const struct ptx_operand *o = inst->operands;
+    bool has_dest = o[0].kind != PTX_O_MEM;
+    bool is_state = inst->op == PTX_OP_mbarrier_test || inst->op == PTX_OP_mbarrier_try;
+    const struct ptx_operand *memory = o + has_dest;
+    enum ptx_type type = is_state && !has(inst, PTX_M_parity) ? PTX_T_u64 : PTX_T_u32;
+    struct ptx_operand one = {.kind = PTX_O_IMM, .bits = 1};
+    struct access access = {.regs = {0}};
+    ptx_op_fn *fn = d->engine->select(inst);
+    struct ptx_insn *insn;
+    uint32_t b;
+
+    if (!fn)
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination of modifiers is not implemented");
+    if (!address(d, memory, &access))
+        return false;
+    if (!ptx_source(d, inst->operand_count > has_dest + 1u ? &memory[1] : &one, type, &b))
+        return false;
+    insn = ptx_emit(d, fn);
+    if (!insn)
+        return false;
+    insn->d = has_dest ? ptx_dest(d, &o[0]) : PTX_SINK_OFFSET;
+    insn->a = access.address;
+    insn->imm = access.offset;
+    insn->flags = access.address_wide ? PTX_I_ADDR64 : 0;
+    insn->b = b;
+    insn->c = b;
+    insn->count = in_shared(inst);
+    return guard(d, inst, insn);
+}
+
 bool ptx_decode_memory(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
+    if (inst->op == PTX_OP_cp_async)
+        return decode_copy(d, inst);
+    if (inst->op == PTX_OP_cp_async_mbarrier || (inst->op >= PTX_OP_mbarrier_init && inst->op <= PTX_OP_mbarrier_complete))
+        return decode_mbarrier(d, inst);
     if (inst->op == PTX_OP_ld || inst->op == PTX_OP_ldu || inst->op == PTX_OP_st)
         return decode_load_store(d, inst);
     return decode_atomic(d, inst);

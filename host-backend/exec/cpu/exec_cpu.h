@@ -68,23 +68,23 @@ struct vgpu_exec {
 
     pthread_t worker;
     pthread_mutex_t lock;
-    pthread_cond_t work;     /* with `lock`: `queue` is not empty, or closing */
-    struct vgpu_job *queue;  /* lock */
+    pthread_cond_t work;    /* with `lock`: `queue` is not empty, or closing */
+    struct vgpu_job *queue; /* lock */
     struct vgpu_job *queue_last;
-    struct vgpu_job *done;   /* lock */
+    struct vgpu_job *done; /* lock */
     struct vgpu_job *done_last;
-    bool closing;            /* lock */
-    bool worker_waits;       /* lock */
-    bool armed;              /* lock: signal wait_fd with the next job done */
-    bool signalled;          /* lock: wait_fd is readable */
+    bool closing;      /* lock */
+    bool worker_waits; /* lock */
+    bool armed;        /* lock: signal wait_fd with the next job done */
+    bool signalled;    /* lock: wait_fd is readable */
     int wait_fd;
 
-    uint32_t done_count;     /* atomic: jobs on `done` */
-    uint16_t fault_status;   /* atomic, written once, after `fault` */
-    int cancel;              /* atomic */
-    uint64_t kernels;        /* atomic */
-    uint64_t kernel_ns;      /* atomic */
-    uint64_t unreturned;     /* atomic: quota bytes freed by another thread than the drain's */
+    uint32_t done_count;   /* atomic: jobs on `done` */
+    uint16_t fault_status; /* atomic, written once, after `fault` */
+    int cancel;            /* atomic */
+    uint64_t kernels;      /* atomic */
+    uint64_t kernel_ns;    /* atomic */
+    uint64_t unreturned;   /* atomic: quota bytes freed by another thread than the drain's */
     struct vgpu_exec_fault fault;
 };
 

@@ -95,8 +95,8 @@ static void fault_record(struct vgpu_exec *e, uint16_t status, const struct vgpu
         snprintf(e->fault.message, sizeof(e->fault.message), "%.*s",
                  (int)sizeof(e->fault.message) - 1, fault->text);
     else
-        snprintf(e->fault.message, sizeof(e->fault.message), "kernel %.64s, line %u: %.140s", kernel,
-                 fault->line, fault->text[0] ? fault->text : "failed");
+        snprintf(e->fault.message, sizeof(e->fault.message), "kernel %.64s, line %u: %.140s",
+                 kernel, fault->line, fault->text[0] ? fault->text : "failed");
     __atomic_store_n(&e->fault_status, status, __ATOMIC_RELEASE);
 }
 

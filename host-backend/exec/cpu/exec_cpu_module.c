@@ -128,8 +128,7 @@ static uint16_t function_params(const struct cpu_function *f, struct vgpu_param_
 }
 
 uint16_t cpu_func_lookup(struct vgpu_exec *e, uint32_t module, const char *name, uint32_t *function,
-                         struct vgpu_func_info *info, struct vgpu_param_info *params,
-                         uint32_t room)
+                         struct vgpu_func_info *info, struct vgpu_param_info *params, uint32_t room)
 {
     struct cpu_module *m = vgpu_handles_get(&e->modules, module);
     const struct vgpu_ptx_attributes *a;

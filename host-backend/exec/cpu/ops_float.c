@@ -102,11 +102,10 @@ F32_FORMS(FMA_OP3, fma, FMA32)
 F64_FORM(FMA_OP3, fma, FMA64)
 
 ptx_op_fn *PTX_V(select_half)(const struct ptx_inst *in);
-ptx_op_fn *PTX_V(select_half)(const struct ptx_inst *in) __attribute__((weak));
 
 static ptx_op_fn *half(const struct ptx_inst *in)
 {
-    return PTX_V(select_half) ? PTX_V(select_half)(in) : NULL;
+    return PTX_V(select_half)(in);
 }
 
 #define IS_HALF (T0 != PTX_T_f32 && T0 != PTX_T_f64)

@@ -390,7 +390,7 @@ static bool check_operand(struct ptx_parser *p, const struct ptx_inst *inst, con
 }
 
 /* Operands whose letters depend on modifiers. */
-static const char *signature_of(const struct ptx_inst *inst)
+static const char *signature_of(const struct ptx_parser *p, const struct ptx_inst *inst)
 {
     bool ballot = ptx_mods_has(&inst->mods, PTX_M_ballot), popc = ptx_mods_has(&inst->mods, PTX_M_popc_);
 
@@ -399,6 +399,11 @@ static const char *signature_of(const struct ptx_inst *inst)
     case PTX_OP_vote_old: return ballot ? "yp" : "Pp";
     case PTX_OP_match: return ptx_mods_has(&inst->mods, PTX_M_all) ? "Ytu" : "ytu";
     case PTX_OP_elect: return "Yu";
+    case PTX_OP_mbarrier_test: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u" : "P[l";
+    case PTX_OP_mbarrier_try: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u?u" : "P[l?u";
+    case PTX_OP_cp_async: /* the source size, or a predicate that says to ignore the source */
+        return inst->operand_count > 3 && inst->operands[3].kind == PTX_O_REG &&
+                       p->func->regs[inst->operands[3].id].type == PTX_T_pred ? "[[Ip?l" : "[[I?ul";
     case PTX_OP_bar_red:
     case PTX_OP_barrier_red:
         if (inst->operand_count == 4)
@@ -410,7 +415,7 @@ static const char *signature_of(const struct ptx_inst *inst)
 
 static bool check_signature(struct ptx_parser *p, const struct ptx_inst *inst)
 {
-    const char *signature = signature_of(inst);
+    const char *signature = signature_of(p, inst);
     bool optional = false;
     uint32_t at = 0;
 
@@ -482,6 +487,8 @@ static bool check_special(struct ptx_parser *p, struct ptx_inst *inst)
     case PTX_OP_ld:
     case PTX_OP_st:
         return (n == 3) == ptx_mods_has(&inst->mods, PTX_M_hint_operand) || bad(p, inst, "too many operands");
+    case PTX_OP_cp_async:
+        return o[2].bits == 4 || o[2].bits == 8 || o[2].bits == 16 || bad(p, inst, "the size is not 4, 8 or 16");
     case PTX_OP_min:
     case PTX_OP_max:
         return n == 3 || inst->types[0] == PTX_T_f32 || bad(p, inst, "too many operands");
