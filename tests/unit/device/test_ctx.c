@@ -292,6 +292,9 @@ START_TEST(lost_context_refuses_registration_but_gives_buffers_back)
     vgpu_dev_ctx_lost(f->dev, 0, VGPU_ST_MISALIGNED, 0x10, "kernel k");
     sqe = cmd_buf_register(f, 0, 2, 1);
     ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_MISALIGNED);
+    /* without a look at the list */
+    sqe.u.buf_register.sg_addr = 0x1000;
+    ck_assert_uint_eq(fake_cmd(f, &sqe).status, VGPU_ST_MISALIGNED);
     sqe = cmd_buf_unregister(0, 1);
     fake_start(f, &sqe, OP_BUF_UNREGISTER);
     vgpu_dev_buf_unregistered(f->dev, 0, 1);
