@@ -31,6 +31,8 @@ SLOT = 4
 BAR = {0: 0xe0000000, 2: 0xe0100000, 4: 0xe0200000}
 BAR_BYTES = {0: 0x4000, 2: 0x100000, 4: 0x4000}
 ALL_ONES = 0xffffffff
+# A busy machine must not make a healthy back end look hung.
+PATIENT = ",timeout-ms=60000,release-timeout-ms=60000"
 # what a QEMU built with sanitizers says of the device
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|vgpu.*runtime error:")
 COMMAND_MEMORY, COMMAND_MASTER = 0x2, 0x4

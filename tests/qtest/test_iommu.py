@@ -7,7 +7,7 @@ import os
 import struct
 import tempfile
 
-from qtest import RAM_MIB, SLOT, Qemu, tap, wait_until
+from qtest import PATIENT, RAM_MIB, SLOT, Qemu, tap, wait_until
 import vfu
 from vfu import Server
 
@@ -76,7 +76,7 @@ def guest(*extra, **server):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "s")
         with Server(path, **server) as back_end:
-            device = f"vgpu-pci,id=gpu0,addr={SLOT},socket={path},reconnect-ms=10"
+            device = f"vgpu-pci,id=gpu0,addr={SLOT},socket={path},reconnect-ms=10{PATIENT}"
             with Qemu(None, "-device", "intel-iommu,caching-mode=on", "-device", device,
                       *extra) as qemu:
                 qemu.map_bars()

@@ -8,7 +8,7 @@ import os
 import struct
 import tempfile
 
-from qtest import ALL_ONES, BAR, COMMAND_MASTER, COMMAND_MEMORY, RAM_MIB, Qemu, tap, wait_until
+from qtest import ALL_ONES, BAR, COMMAND_MASTER, COMMAND_MEMORY, PATIENT, RAM_MIB, Qemu, tap, wait_until
 import vfu
 from vfu import Server
 
@@ -21,7 +21,7 @@ def pair(*extra, options="", master=True, device=True, **server):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "s")
         with Server(path, **server) as back_end:
-            with Qemu(f"socket={path},reconnect-ms=10{options}" if device else None,
+            with Qemu(f"socket={path},reconnect-ms=10{PATIENT}{options}" if device else None,
                       *extra) as qemu:
                 qemu.map_bars(master)
                 qemu.wait_live()
