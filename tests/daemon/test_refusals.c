@@ -117,7 +117,7 @@ static const struct row rows[] = {
     {"copy: offset at the end", VGPU_CMD_COPY_H2D, AT(u.copy.buf_off), BUF_BYTES - 63,
      VGPU_ST_BAD_RANGE},
     {"copy: offset that wraps", VGPU_CMD_COPY_H2D, AT(u.copy.buf_off), HUGE_OFF, VGPU_ST_BAD_RANGE},
-    {"copy: length that wraps", VGPU_CMD_COPY_D2H, AT(u.copy.bytes), HUGE_OFF, VGPU_ST_BAD_RANGE},
+    {"copy: length of 2^63", VGPU_CMD_COPY_D2H, AT(u.copy.bytes), 1ull << 63, VGPU_ST_BAD_RANGE},
     {"copy: length over the buffer", VGPU_CMD_COPY_D2H, AT(u.copy.bytes), BUF_BYTES + 1,
      VGPU_ST_BAD_RANGE},
     {"copy: address outside", VGPU_CMD_COPY_H2D, AT(u.copy.dev_addr), 0x1000, VGPU_ST_BAD_ADDRESS},
@@ -163,7 +163,7 @@ static const struct row rows[] = {
      VGPU_ST_BAD_VALUE},
     {"launch: parameters outside the arena", VGPU_CMD_LAUNCH, AT(u.launch.param_off), 0xfffffff0,
      VGPU_ST_BAD_RANGE},
-    {"launch: grid.x 0", VGPU_CMD_LAUNCH, AT(u.launch.grid[0]), 0, VGPU_ST_LAUNCH_RESOURCES},
+    {"launch: grid.x 0", VGPU_CMD_LAUNCH, AT(u.launch.grid[0]), 0, VGPU_ST_BAD_VALUE},
     {"launch: grid.y over the limit", VGPU_CMD_LAUNCH, AT(u.launch.grid[1]), 65536,
      VGPU_ST_LAUNCH_RESOURCES},
     {"launch: grid.x over the limit", VGPU_CMD_LAUNCH, AT(u.launch.grid[0]), 0x80000000u,
@@ -172,7 +172,7 @@ static const struct row rows[] = {
      VGPU_ST_LAUNCH_RESOURCES},
     {"launch: block of 32 x 33", VGPU_CMD_LAUNCH, AT(u.launch.block[1]), 33,
      VGPU_ST_LAUNCH_RESOURCES},
-    {"launch: block.z 0", VGPU_CMD_LAUNCH, AT(u.launch.block[2]), 0, VGPU_ST_LAUNCH_RESOURCES},
+    {"launch: block.z 0", VGPU_CMD_LAUNCH, AT(u.launch.block[2]), 0, VGPU_ST_BAD_VALUE},
     {"launch: shared memory over the limit", VGPU_CMD_LAUNCH, AT(u.launch.shared_bytes), 1u << 20,
      VGPU_ST_LAUNCH_RESOURCES},
 
@@ -321,7 +321,7 @@ START_TEST(syntax_error_is_logged_with_its_line)
 {
     refused_module(PTX_HEAD ".visible .entry k()\n{\n    .reg .b32 %r<2>;\n"
                             "    mov.u32 %r1 %tid.x;\n    ret;\n}\n",
-                   VGPU_ST_BAD_PTX, "7", "%tid");
+                   VGPU_ST_BAD_PTX, "7", "mov");
     refused_module(PTX_HEAD ".visible .entry k()\n{\n    ret;\n", VGPU_ST_BAD_PTX, "", "");
     fx_works(fx.ctx[0]);
 }
@@ -406,8 +406,8 @@ static void prod_backwards(struct gs_ring *ring)
 
 static void cons_ahead_of_prod(struct gs_ring *ring)
 {
-    ring->rw->cq_cons = ring->cq_cons + 1;
-    /* something to complete, so that the index is looked at */
+    /* Further than the device can have got by the time it looks. */
+    ring->rw->cq_cons = ring->cq_cons + ring->cq_mask + 2;
     for (uint32_t i = 0; i <= ring->sq_mask; i++)
         memset(&ring->sq[i], 0, sizeof(ring->sq[i]));
     ring->rw->sq_prod = ring->sq_prod + ring->sq_mask + 1;

@@ -253,7 +253,8 @@ int gs_module_load(struct gs_ctx *ctx, const void *image, size_t bytes, char *lo
     if (rc >= 0 && log_room) {
         size_t take = cqe.aux < log_room ? cqe.aux : log_room - 1;
 
-        if (cqe.aux >= GS_ARENA_LOG_BYTES || ctx->arena[GS_ARENA_LOG + cqe.aux] != 0)
+        /* A log ends in NUL; a command refused before the image was looked at writes none. */
+        if (cqe.aux >= GS_ARENA_LOG_BYTES || (cqe.aux && ctx->arena[GS_ARENA_LOG + cqe.aux]))
             rc = -EPROTO;
         memcpy(log, ctx->arena + GS_ARENA_LOG, take);
         log[take] = '\0';
