@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+#
+# Conformance of the PTX executor.  `make conformance-vectors` writes the committed vectors anew.
+
+$(eval $(call vgpu_test,ptx-conformance,tests/conformance/conformance.c tests/lib/ptx_run.c,ptx,-lzstd -llz4))
+
+.PHONY: conformance-vectors
+conformance-vectors:
+	$(PYTHON) tests/conformance/gen-vectors.py
