@@ -224,11 +224,17 @@ static void handles_of_another_context(void)
 
 static void lookup_refusals(void)
 {
+    struct vgpu_cmd_lookup good = {
+        .name_off = 0, .out_off = 2048, .module = 99999, .name_bytes = 4, .out_bytes = 1024};
+    struct vgpu_sqe sqe = {.opcode = VGPU_CMD_FUNC_LOOKUP};
     struct vgpu_ctx *ctx = st_open(NULL);
-    const struct vgpu_cmd_lookup good = {.name_off = 0, .out_off = 2048, .module = 99999,
-                                         .name_bytes = 4, .out_bytes = 1024};
-    struct vgpu_sqe sqe = {.opcode = VGPU_CMD_FUNC_LOOKUP, .u.lookup = good};
+    struct vgpu_host *host;
 
+    ST_EQUAL(vgpu_host_alloc(ctx, 4096, &host), 0, "vgpu_host_alloc");
+    memcpy(vgpu_host_addr(host), "none", 4);
+    /* The library's first buffer: ids are given out from 1. */
+    good.name_buf = good.out_buf = 1;
+    sqe.u.lookup = good;
     st_expect_status(ctx, &sqe, VGPU_ST_BAD_HANDLE, "an unknown module");
     sqe.u.lookup.name_bytes = 0;
     st_expect_status(ctx, &sqe, VGPU_ST_BAD_VALUE, "an empty name");
