@@ -8,6 +8,9 @@
 #include <bus/irqs.h>
 
 #include <assert.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 void vgpu_irqs_init(struct vgpu_irqs *irqs)
@@ -34,12 +37,22 @@ int vgpu_irqs_fd(const struct vgpu_irqs *irqs, unsigned int vector)
 
 void vgpu_irqs_raise(struct vgpu_irqs *irqs, unsigned int vector)
 {
+    struct pollfd pfd = {.fd = vgpu_irqs_fd(irqs, vector), .events = POLLOUT};
     const uint64_t one = 1;
-    int fd = vgpu_irqs_fd(irqs, vector);
 
-    irqs->pending[vector] = fd < 0;
-    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+    irqs->pending[vector] = pfd.fd < 0;
+    /* A full one would block us, if its owner made it blocking. */
+    if (pfd.fd < 0 || poll(&pfd, 1, 0) != 1 || !(pfd.revents & POLLOUT))
         return;
+    if (write(pfd.fd, &one, sizeof(one)) < 0)
+        return;
+}
+
+bool vgpu_irqs_fd_is_fit(int fd)
+{
+    struct statfs fs;
+
+    return !fstatfs(fd, &fs) && fs.f_type == ANON_INODE_FS_MAGIC;
 }
 
 static void irqs_flush(struct vgpu_irqs *irqs, unsigned int vector)

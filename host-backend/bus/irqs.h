@@ -31,6 +31,10 @@ bool vgpu_irqs_set_masked(struct vgpu_irqs *irqs, unsigned int vector, bool mask
 /* The effective descriptor, owned by the table; -1: none. */
 int vgpu_irqs_fd(const struct vgpu_irqs *irqs, unsigned int vector);
 
+/* Could it be an eventfd?  (Files, sockets and pipes can't; what else there is without a name
+ * takes no writes and so does no harm.) */
+bool vgpu_irqs_fd_is_fit(int fd);
+
 /* Signal the vector, or remember to when it gets a descriptor. */
 void vgpu_irqs_raise(struct vgpu_irqs *irqs, unsigned int vector);
 

@@ -340,6 +340,9 @@ static VGPU_MUST_CHECK int vu_take_fds(struct vgpu_vfio_user *vu, struct msghdr 
     }
     if (mh->msg_flags & MSG_CTRUNC)
         ret = -EPROTO;
+    if (ret)
+        vu_log(vu, VGPU_DEV_LOG_WARN,
+               "descriptors of a message were lost, too many came or are open: connection dropped");
     return ret;
 }
 

@@ -53,6 +53,10 @@ static VGPU_MUST_CHECK int irq_set_eventfds(struct vgpu_vfio_user *vu, struct vu
         return -EOPNOTSUPP; /* nobody needs to be told of masking */
     if (msg->fd_count && msg->fd_count != set->count)
         return -EINVAL;
+    for (size_t i = 0; i < msg->fd_count; i++) {
+        if (!vgpu_irqs_fd_is_fit(msg->fds[i]))
+            return -EINVAL;
+    }
     for (uint32_t i = 0; i < set->count; i++) {
         int fd = -1;
 

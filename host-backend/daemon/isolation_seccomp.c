@@ -73,8 +73,9 @@ static const int seccomp_common[] = {
 
 /* The vm process reaps and kills its children, and makes sockets and counter pages for them. */
 static const int seccomp_vm[] = {
-    SCMP_SYS(socketpair), SCMP_SYS(waitid), SCMP_SYS(pidfd_send_signal), SCMP_SYS(memfd_create),
-    SCMP_SYS(ftruncate),  SCMP_SYS(flock),  SCMP_SYS(pread64),           SCMP_SYS(pwrite64),
+    SCMP_SYS(socketpair),   SCMP_SYS(waitid),    SCMP_SYS(pidfd_send_signal),
+    SCMP_SYS(memfd_create), SCMP_SYS(ftruncate), SCMP_SYS(flock),
+    SCMP_SYS(pread64),      SCMP_SYS(pwrite64),  SCMP_SYS(fstatfs),
 };
 
 /* The cpu executor's threads and timers. */

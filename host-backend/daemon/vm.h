@@ -111,6 +111,8 @@ struct vm_ctx {
     struct vm_out *out_last;
     uint32_t out_count;
     uint32_t next_seq;
+    bool irq_busy;  /* an IRQ is not answered yet */
+    bool irq_stale; /* and the descriptor has changed again since */
 
     uint64_t granted_bytes; /* of the VM's quota */
     struct vm_buf **bufs;   /* by id */
@@ -229,7 +231,8 @@ void vm_exec_drain(struct vm_ctx *ctx);
 void vm_exec_forget(struct vm_ctx *ctx);
 /* The answer to the buffer's DROP is wanted by then. */
 void vm_exec_hurry(struct vm_ctx *ctx, uint32_t buf, uint32_t timeout_ms);
-void vm_exec_send_irq(struct vm_ctx *ctx);
+/* The vector's effective descriptor changed: hand it over, now or when the one before was taken. */
+void vm_exec_irq_changed(struct vm_ctx *ctx);
 void vm_exec_hung_up(void *opaque);
 void vm_watchdog(void *opaque);
 

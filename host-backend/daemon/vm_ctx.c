@@ -103,11 +103,13 @@ void vm_ctx_lose(struct vm_ctx *ctx, uint16_t status, uint64_t addr, const char 
         ctx->lost_status = status;
         ctx->lost_addr = addr;
         snprintf(ctx->lost_message, sizeof(ctx->lost_message), "%s", message);
-        vm_ctx_log(ctx, VGPU_LOG_WARN, "lost, status %#x address %#llx: %s", status,
-                   (unsigned long long)addr, message);
         ctx->vm->totals_lost++;
+        /* The device logs what it is told; what it is not must not go unsaid. */
         if (!ctx->create_owed && !ctx->destroy_owed && !ctx->vm->resetting)
             vgpu_dev_ctx_lost(ctx->vm->dev, ctx->id, status, addr, ctx->lost_message);
+        else
+            vm_ctx_log(ctx, VGPU_LOG_WARN, "lost, status %#x address %#llx: %s", status,
+                       (unsigned long long)addr, message);
     }
     ctx_begin_end(ctx, grace);
 }

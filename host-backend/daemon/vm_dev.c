@@ -184,7 +184,7 @@ static void bus_irq_changed(void *opaque, unsigned int vector)
 
         if ((ctx->state == VM_CTX_STARTING || ctx->state == VM_CTX_LIVE) &&
             ctx->params.vector == vector)
-            vm_exec_send_irq(ctx);
+            vm_exec_irq_changed(ctx);
     }
 }
 

@@ -191,12 +191,27 @@ void vm_exec_hurry(struct vm_ctx *ctx, uint32_t buf, uint32_t timeout_ms)
         vgpu_timer_set(&ctx->vm->loop, watchdog, timeout_ms, vm_watchdog, ctx->vm);
 }
 
-void vm_exec_send_irq(struct vm_ctx *ctx)
+/* One at a time: a client that swaps faster than the executor answers costs one descriptor, and
+ * only the last one matters. */
+void vm_exec_irq_changed(struct vm_ctx *ctx)
 {
     int fd = vgpu_irqs_fd(&ctx->vm->irqs, ctx->params.vector);
     struct vgpu_xmsg msg = {.type = VGPU_X_IRQ};
 
+    ctx->irq_stale = ctx->irq_busy;
+    if (ctx->irq_busy)
+        return;
+    ctx->irq_busy = true;
     vm_exec_send(ctx, &msg, NULL, 0, &fd, fd >= 0, VM_REPLY_MS, true);
+}
+
+static void exec_irq_taken(struct vm_ctx *ctx)
+{
+    ctx->irq_busy = false;
+    /* An interrupt may have gone to the old descriptor meanwhile. */
+    vgpu_irqs_raise(&ctx->vm->irqs, ctx->params.vector);
+    if (ctx->irq_stale && (ctx->state == VM_CTX_STARTING || ctx->state == VM_CTX_LIVE))
+        vm_exec_irq_changed(ctx);
 }
 
 void vm_exec_forget(struct vm_ctx *ctx)
@@ -289,10 +304,7 @@ static VGPU_MUST_CHECK int exec_reply(struct vm_ctx *ctx, const struct vgpu_xmsg
     free(req);
     switch (done.type) {
     case VGPU_X_START: exec_started(ctx, (uint16_t)msg->u.reply.status); return 0;
-    case VGPU_X_IRQ:
-        /* An interrupt may have gone to the old descriptor meanwhile. */
-        vgpu_irqs_raise(&ctx->vm->irqs, ctx->params.vector);
-        return 0;
+    case VGPU_X_IRQ: exec_irq_taken(ctx); return 0;
     default: vm_buf_replied(ctx, done.buf, done.type, (uint16_t)msg->u.reply.status); return 0;
     }
 }

@@ -167,7 +167,8 @@ START_TEST(a_wrong_message_gets_an_error_and_the_next_is_served)
     bool known = r->command < VU_COMMAND_END && good[r->command].data;
     uint32_t bytes = r->bytes ? r->bytes : good[r->command].bytes;
     unsigned int fds = r->fds == SAME_FDS ? good[r->command].fds : r->fds;
-    int ram = vuf_ram(1 << 16), list[4] = {ram, ram, ram, ram};
+    int ram = vuf_ram(1 << 16), event = eventfd(0, EFD_NONBLOCK);
+    int ref = r->command == VU_DEVICE_SET_IRQS ? event : ram, list[4] = {ref, ref, ref, ref};
     uint8_t payload[64] = {0};
     int before, err;
 
@@ -182,6 +183,7 @@ START_TEST(a_wrong_message_gets_an_error_and_the_next_is_served)
     ck_assert_msg(count_fds() == before, "%s: descriptors leaked", r->name);
     ck_assert_int_eq(vuf_call(VU_DEVICE_GET_INFO, &info, sizeof(info), NULL, 0), 0);
     close(ram);
+    close(event);
 }
 END_TEST
 
@@ -189,13 +191,31 @@ END_TEST
 START_TEST(the_starting_points_are_good)
 {
     for (uint16_t c = 0; c < VU_COMMAND_END; c++) {
-        int fd = vuf_ram(1 << 16);
+        int fd = c == VU_DEVICE_SET_IRQS ? eventfd(0, EFD_NONBLOCK) : vuf_ram(1 << 16);
 
         if (good[c].data)
             ck_assert_msg(!vuf_call(c, good[c].data, good[c].bytes, &fd, good[c].fds), "command %u",
                           c);
         close(fd);
     }
+}
+END_TEST
+
+START_TEST(a_descriptor_that_is_no_eventfd_is_refused)
+{
+    int pair[2], fds[3];
+
+    ck_assert_int_eq(pipe(pair), 0);
+    fds[0] = pair[1];
+    fds[1] = vuf_ram(4096);
+    fds[2] = vuf.client;
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(vuf_call(VU_DEVICE_SET_IRQS, good_irqs, sizeof(good_irqs), &fds[i], 1),
+                         EINVAL);
+    ck_assert_uint_eq(vuf.irq_changes, 0);
+    close(pair[0]);
+    close(pair[1]);
+    close(fds[1]);
 }
 END_TEST
 
@@ -411,6 +431,7 @@ Suite *vfio_user_bad_suite(void)
     tcase_add_test(tc, the_starting_points_are_good);
     tcase_add_loop_test(tc, a_wrong_message_gets_an_error_and_the_next_is_served, 0,
                         ROWS(refusals));
+    tcase_add_test(tc, a_descriptor_that_is_no_eventfd_is_refused);
     tcase_add_test(tc, unknown_header_flags_are_refused);
     tcase_add_test(tc, an_error_of_a_posted_message_is_not_answered);
     tcase_add_test(tc, unanswered_unmaps_are_limited);
