@@ -5,22 +5,37 @@
 The kernel log is the judge: after everything that could go wrong was made to go
 wrong, it must hold no complaint, and kmemleak must know of no leak.
 """
+import os
 import re
+import sys
 
-from vmtest import EXAMPLES, example_passes, program_fails, wait_held, wait_idle
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-# pylint: disable=wrong-import-order
-import tap
-from vgpud import Daemon, Vm
-from vm import Config, Guest
+# pylint: disable=wrong-import-position,wrong-import-order
+from vmtest import EXAMPLES, example_passes, program_fails, wait_held, wait_idle  # noqa: E402
+import tap  # noqa: E402
+from vgpud import Daemon, Vm  # noqa: E402
+from vm import Config, Guest  # noqa: E402
 
 MEMORY_MB = 1024    # KASAN takes an eighth, and its quarantine more
+BOOT_TIMEOUT_S = 600
+COMMAND_TIMEOUT_S = 600
+FAILURES_TIMEOUT_S = 1800
 LEAKS = "/sys/kernel/debug/kmemleak"
 
 
-def config(daemon, name, **options):
-    return Config(name=name, socket=daemon.socket("A"), flavour="debug", memory_mb=MEMORY_MB,
-                  **options)
+class DebugGuest(Guest):
+    """A guest of the debug kernel; everything takes its time there."""
+
+    def __init__(self, daemon, name, **options):
+        super().__init__(Config(name=name, socket=daemon.socket("A"), flavour="debug",
+                                memory_mb=MEMORY_MB, **options), BOOT_TIMEOUT_S)
+
+    def run(self, command, timeout_s=COMMAND_TIMEOUT_S):
+        return super().run(command, max(timeout_s, COMMAND_TIMEOUT_S))
+
+    def check(self, command, timeout_s=COMMAND_TIMEOUT_S):
+        return super().check(command, timeout_s)
 
 
 def check_leaks(guest):
@@ -49,14 +64,14 @@ def allow_failures(guest):
 
 def examples_are_clean(**options):
     with Daemon([Vm("A", deadline="30s")]) as daemon, \
-            Guest(config(daemon, "debug", **options)) as guest:
-        guest.driver_up()
+            DebugGuest(daemon, "debug", **options) as guest:
+        guest.driver_up(COMMAND_TIMEOUT_S)
         for command in EXAMPLES:
             example_passes(guest, command)
         program_fails(guest, "fault")
         for _ in range(4):
             guest.begin("spin")
-        wait_held(daemon, "A", lambda vm: vm["contexts"] == 4, "four contexts")
+        wait_held(daemon, "A", lambda vm: vm["contexts"] == 4, "four contexts", COMMAND_TIMEOUT_S)
         guest.check("killall -KILL spin")
         check_clean(daemon, guest)
 
@@ -73,30 +88,32 @@ def viommu():
 
 @tap.test("unbinding, resetting and reloading under load give the checkers nothing to say")
 def life_is_clean():
-    with Daemon([Vm("A", deadline="600s")]) as daemon, Guest(config(daemon, "life")) as guest:
-        guest.driver_up()
+    with Daemon([Vm("A", deadline="600s")]) as daemon, DebugGuest(daemon, "life") as guest:
+        guest.driver_up(COMMAND_TIMEOUT_S)
         address = guest.pci_address()
         for action in (f"echo {address} >/sys/bus/pci/drivers/vgpu/unbind",
                        f"echo 1 >/sys/bus/pci/devices/{address}/reset"):
             held = guest.begin("spin")
-            wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+            wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context",
+                      COMMAND_TIMEOUT_S)
             guest.check(action)
-            tap.equal(held.wait(120)[0], 1, f"exit status of a program after: {action}")
+            tap.equal(held.wait(COMMAND_TIMEOUT_S)[0], 1, f"exit status of a program after: {action}")
             guest.run(f"echo {address} >/sys/bus/pci/drivers/vgpu/bind")
-            guest.driver_up()
+            guest.driver_up(COMMAND_TIMEOUT_S)
             wait_idle(daemon, "A")
         check_clean(daemon, guest)
 
 
 @tap.test("every allocation may fail: of a program's calls and of the probe")
 def allocations_fail():
-    with Daemon([Vm("A")]) as daemon, Guest(config(daemon, "failing")) as guest:
-        guest.driver_up()
+    with Daemon([Vm("A")]) as daemon, DebugGuest(daemon, "failing") as guest:
+        guest.driver_up(COMMAND_TIMEOUT_S)
         allow_failures(guest)
-        tap.diagnose(guest.check("guest-failnth file", 600))
+        tap.diagnose(guest.check("guest-failnth file", FAILURES_TIMEOUT_S))
         example_passes(guest, "vecadd -n 1024")
-        tap.diagnose(guest.check(f"guest-failnth probe {guest.pci_address()}", 600))
-        guest.driver_up()
+        tap.diagnose(guest.check(f"guest-failnth probe {guest.pci_address()}",
+                                 FAILURES_TIMEOUT_S))
+        guest.driver_up(COMMAND_TIMEOUT_S)
         example_passes(guest, "vecadd -n 1024")
         check_clean(daemon, guest)
 
