@@ -25,3 +25,5 @@ $(O)/lib/libptx.a: $(O)/obj/ptx/engine_base.o $(O)/obj/ptx/engine_avx2.o
 
 # What a program that uses libptx links with.
 PTX_LDLIBS := -lzstd -llz4 -lm -lpthread
+
+$(eval $(call vgpu_prog,vgpu-bench-ptx,tests/bench/bench_ptx.c,ptx,$(PTX_LDLIBS),-O3))
