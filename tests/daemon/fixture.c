@@ -57,8 +57,6 @@ void fx_setup_bare(void)
 
 void fx_drop(unsigned int i)
 {
-    if (fx.ctx[i])
-        gs_ctx_forget(fx.ctx[i]);
     fx.ctx[i] = NULL;
     gs_vm_close(fx.vm[i]);
     fx.vm[i] = NULL;

@@ -255,7 +255,8 @@ struct gs_vm {
 
 /* Connect, map RAM, wire interrupts and, unless told not to, bring the device to READY. */
 int gs_vm_open(const struct gs_vm_config *config, struct gs_vm **vm);
-/* Drops the connection and the memory, whatever still runs, as a killed guest does. */
+/* Drops the connection, the memory and the guest's side of all contexts, whatever still runs, as
+ * a killed guest does. */
 void gs_vm_close(struct gs_vm *vm);
 
 uint32_t gs_reg_read(struct gs_vm *vm, uint32_t reg);

@@ -246,6 +246,9 @@ void gs_vm_close(struct gs_vm *vm)
     if (!vm)
         return;
     gs_vfu_close(&vm->vfu);
+    for (unsigned int i = 0; i < VGPU_MAX_CONTEXTS; i++)
+        if (vm->ctxs[i])
+            gs_ctx_forget(vm->ctxs[i]);
     for (unsigned int i = 0; i < VGPU_MSIX_VECTORS; i++)
         if (vm->irq_fds[i] >= 0)
             close(vm->irq_fds[i]);
