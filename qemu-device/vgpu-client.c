@@ -533,6 +533,7 @@ bool vgpu_client_wait(VgpuClient *client, bool (*done)(void *opaque),
         }
         left = deadline - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
         if (left <= 0) {
+            client->timed_out = true;
             vgpu_client_break(client, "no answer to %s within %u ms",
                               what, timeout_ms);
             break;
@@ -613,6 +614,7 @@ void vgpu_client_start(VgpuClient *client, int fd)
     assert(client->fd < 0);
     client->fd = fd;
     client->broken = false;
+    client->timed_out = false;
     client->commands = 0;
     client_update_handler(client);
 }

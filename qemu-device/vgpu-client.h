@@ -60,6 +60,7 @@ typedef struct VgpuClientMessage {
 struct VgpuClient {
     int fd;                     /* -1: stopped */
     bool broken;                /* no further I/O; vgpu_client_stop() is due */
+    bool timed_out;             /* because somebody waited in vain */
     char *reason;               /* why it broke */
     uint16_t next_id;
     unsigned commands;          /* that the peer has sent */

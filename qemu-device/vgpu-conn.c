@@ -21,6 +21,8 @@
  * nobody.  Each reply postpones the handshake's time limit.  Only a LIVE device
  * makes vCPUs wait, each time for a bounded time, after which the connection is
  * given up: so a back end that hangs costs one guest access timeout_ms, once.
+ * One that always comes back only to hang again would stall the guest for good;
+ * the pause before the next attempt doubles each time that happens.
  *
  * Every failure ends in conn_down(), called from the main loop only: it undoes
  * whatever has been done, in reverse order, and starts the timer.  Since the
@@ -47,6 +49,11 @@
 #define MESSAGES_BURST      8
 #define MESSAGES_PERIOD_MS  60000
 
+/* Longest pause after stalls, and how long a connection must last to be trusted
+ * again. */
+#define STALLED_PAUSE_MAX_MS 30000
+#define STALLED_FORGIVEN_MS  60000
+
 static const char *const state_names[] = {
     [VGPU_CONN_DOWN] = "down",
     [VGPU_CONN_VERSION] = "version",
@@ -59,6 +66,11 @@ static const char *const state_names[] = {
 };
 
 static void conn_enter(VgpuDevice *dev, VgpuConnState state);
+
+static int64_t now_ms(void)
+{
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+}
 
 /* ---- Messages to the operator ---- */
 
@@ -73,7 +85,7 @@ static const char *conn_name(VgpuDevice *dev)
 static bool message_allowed(VgpuDevice *dev)
 {
     VgpuConn *conn = &dev->conn;
-    int64_t now = qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+    int64_t now = now_ms();
 
     if (now - conn->messages_since_ms >= MESSAGES_PERIOD_MS) {
         conn->messages_since_ms = now;
@@ -111,6 +123,7 @@ void vgpu_conn_complain(VgpuDevice *dev, const char *fmt, ...)
 
 static void enter_live(VgpuDevice *dev)
 {
+    dev->conn.live_since_ms = now_ms();
     timer_del(dev->conn.timer);
     vgpu_doorbell_wire(dev);
     if (message_allowed(dev)) {
@@ -152,8 +165,7 @@ static void conn_progress(void *opaque)
     if (conn->state == VGPU_CONN_DOWN || conn->state == VGPU_CONN_LIVE) {
         return;
     }
-    timer_mod(conn->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                           dev->timeout_ms);
+    timer_mod(conn->timer, now_ms() + dev->timeout_ms);
     /* A state may have nothing to ask: MAPS, while bus mastering is off. */
     while (conn->state != VGPU_CONN_LIVE && vgpu_client_is_up(&conn->client) &&
            vgpu_client_is_idle(&conn->client)) {
@@ -161,14 +173,37 @@ static void conn_progress(void *opaque)
     }
 }
 
+/* How long to wait after the connection that has just ended? */
+static unsigned conn_pause_ms(VgpuDevice *dev, bool was_live)
+{
+    VgpuConn *conn = &dev->conn;
+    uint64_t pause = dev->reconnect_ms;
+
+    if (was_live && (!conn->client.timed_out ||
+                     now_ms() - conn->live_since_ms >= STALLED_FORGIVEN_MS)) {
+        conn->stalls = 0;
+    }
+    if (was_live && conn->client.timed_out) {
+        conn->stalls = MIN(conn->stalls + 1, 16);
+    }
+    if (conn->stalls) {
+        pause = MIN(pause << conn->stalls,
+                    MAX(STALLED_PAUSE_MAX_MS, dev->reconnect_ms));
+    }
+    return pause;
+}
+
 /* The connection is over: back to where none was, and try again later. */
 static void conn_down(VgpuDevice *dev)
 {
     VgpuConn *conn = &dev->conn;
     bool was_live = conn->state == VGPU_CONN_LIVE;
+    unsigned pause_ms = conn_pause_ms(dev, was_live);
 
-    VGPU_TRACE(conn_lost, "state %s: %s", state_names[conn->state],
-               conn->client.reason ? conn->client.reason : "shut down");
+    VGPU_TRACE(conn_lost, "state %s: %s; pause %u ms",
+               state_names[conn->state],
+               conn->client.reason ? conn->client.reason : "shut down",
+               pause_ms);
     conn->state = VGPU_CONN_DOWN;
     vgpu_client_stop(&conn->client);
     vgpu_doorbell_drop(dev);
@@ -180,8 +215,7 @@ static void conn_down(VgpuDevice *dev)
     if (was_live) {
         vgpu_irq_nudge(dev, VGPU_VECTOR_ADMIN);
     }
-    timer_mod(conn->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                           dev->reconnect_ms);
+    timer_mod(conn->timer, now_ms() + pause_ms);
 }
 
 static void conn_broken(void *opaque)
@@ -230,13 +264,11 @@ static void conn_timer(void *opaque)
         vgpu_conn_complain(dev, "cannot connect to %s: %s; the device has no "
                            "back end until that succeeds", dev->socket,
                            strerror(-fd));
-        timer_mod(conn->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                               dev->reconnect_ms);
+        timer_mod(conn->timer, now_ms() + dev->reconnect_ms);
         return;
     }
     vgpu_client_start(&conn->client, fd);
-    timer_mod(conn->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
-                           dev->timeout_ms);
+    timer_mod(conn->timer, now_ms() + dev->timeout_ms);
     conn_enter(dev, VGPU_CONN_VERSION);
 }
 
@@ -337,7 +369,7 @@ void vgpu_conn_init(VgpuDevice *dev)
     vgpu_client_init(&conn->client, conn_broken, conn_progress, dev);
     conn->timer = timer_new_ms(QEMU_CLOCK_REALTIME, conn_timer, dev);
     /* the main loop makes the first attempt */
-    timer_mod(conn->timer, qemu_clock_get_ms(QEMU_CLOCK_REALTIME));
+    timer_mod(conn->timer, now_ms());
 }
 
 void vgpu_conn_fini(VgpuDevice *dev)

@@ -44,6 +44,8 @@ typedef struct VgpuConn {
     VgpuConnState state;
     VgpuClient client;
     QEMUTimer *timer;           /* DOWN: next attempt; else: handshake limit */
+    unsigned stalls;            /* connections in a row that ended in a stall */
+    int64_t live_since_ms;
     bool discard_disabled;
     unsigned peer_max_fds;      /* descriptors the peer takes per message */
     unsigned peer_max_maps;     /* DMA mappings it can hold */

@@ -368,7 +368,7 @@ void vgpu_handshake_maps(VgpuDevice *dev)
      */
     ret = ram_block_uncoordinated_discard_disable(true);
     if (ret) {
-        conn_fail(dev, "another device discards guest memory (a balloon?)");
+        conn_fail(dev, "another device needs to discard guest memory");
         return;
     }
     dev->conn.discard_disabled = true;

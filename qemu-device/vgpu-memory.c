@@ -122,6 +122,12 @@ static bool check_iommu(Error **errp)
 {
     Object *iommu = object_resolve_path_type("", "intel-iommu", NULL);
 
+    if (object_resolve_path_type("", "amd-iommu", NULL)) {
+        error_setg(errp, "QEMU's AMD vIOMMU does not report mappings to "
+                   "devices, so the back end cannot follow them");
+        error_append_hint(errp, "Use: -device intel-iommu,caching-mode=on\n");
+        return false;
+    }
     if (iommu && !object_property_get_bool(iommu, "caching-mode", NULL)) {
         error_setg(errp, "the vIOMMU does not report new mappings to devices, "
                    "so the back end cannot follow them");

@@ -202,6 +202,11 @@ static void describe(ObjectClass *klass, const char *name, const char *text)
     object_class_property_set_description(klass, name, text);
 }
 
+static bool get_connected(Object *obj, Error **errp)
+{
+    return vgpu_conn_is_live(VGPU_PCI(obj));
+}
+
 static void vgpu_pci_class_init(ObjectClass *klass, void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
@@ -223,6 +228,8 @@ static void vgpu_pci_class_init(ObjectClass *klass, void *data)
     device_class_set_props(dc, vgpu_pci_properties);
     set_bit(DEVICE_CATEGORY_DISPLAY, dc->categories);
 
+    object_class_property_add_bool(klass, "connected", get_connected, NULL);
+    describe(klass, "connected", "A back end answers (read only)");
     describe(klass, "socket", "Path of the back end's socket for this VM");
     describe(klass, "reconnect-ms", "Time between attempts to connect");
     describe(klass, "timeout-ms",

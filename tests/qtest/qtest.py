@@ -237,5 +237,8 @@ class Qemu:
         """The device answers.  The test's server has a magic register."""
         wait_until(lambda: self.register(0) != ALL_ONES, "the device to answer")
 
+    def connected(self):
+        return self.qmp.command("qom-get", path="/machine/peripheral/gpu0", property="connected")
+
     def open_fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

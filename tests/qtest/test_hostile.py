@@ -19,6 +19,7 @@ import vfu
 from vfu import Server
 
 BOUND_S = 30        # far beyond the short time-outs, far below "for ever"
+DAMAGED = int(os.environ.get("VGPU_QTEST_DAMAGED", "300"))     # connections
 HASTY = ",timeout-ms=300,release-timeout-ms=300"
 
 
@@ -333,7 +334,7 @@ def map_refused():
 
 # ---- Dying and hanging while live ----
 
-def lost_in_access(qemu, server, override, command=vfu.REGION_READ, access=None):
+def lost_once(qemu, server, override, command=vfu.REGION_READ, access=None):
     """Bend a live server; one access must end in time, and give all-ones."""
     qemu.wait_live()
     with server.lock():
@@ -341,8 +342,13 @@ def lost_in_access(qemu, server, override, command=vfu.REGION_READ, access=None)
     start = time.monotonic()
     (access or (lambda: tap.equal(qemu.register(0), ALL_ONES, "magic")))()
     tap.true(time.monotonic() - start < BOUND_S, "the access took for ever")
-    # from here on nobody waits for that connection
+    with server.lock():
+        server.overrides.clear()
     qemu.wait_log("lost")
+
+
+def lost_in_access(qemu, server, *bent_how):
+    lost_once(qemu, server, *bent_how)
     recovers(qemu, server)
 
 
@@ -368,6 +374,16 @@ def hangs_in_read():
     with guest(options=HASTY) as (qemu, server):
         lost_in_access(qemu, server, lambda s, m: None)
         qemu.wait_log("no answer to a register read within 300 ms")
+
+
+@tap.test("a back end that hangs again and again is tried less and less often")
+def hangs_repeatedly():
+    with guest("-trace", "vgpu_conn_lost", options=HASTY) as (qemu, server):
+        for number in range(1, 6):
+            wait_until(lambda n=number: server.connections == n, f"connection {number}")
+            lost_once(qemu, server, lambda s, m: None)
+        pauses = [int(x) for x in qemu.wait_log(r"vgpu_conn_lost state live.*pause (\d+) ms", 5)]
+        tap.equal(pauses, [20, 40, 80, 160, 320], "pauses in ms")
 
 
 @tap.test("a late answer to an abandoned read harms nobody")
@@ -507,7 +523,7 @@ def dies_everywhere():
         tap.true(len(qemu.log().splitlines()) < 100, "a log flood:\n" + qemu.log())
 
 
-@tap.test("400 connections with randomly damaged messages")
+@tap.test(f"{DAMAGED} connections with randomly damaged messages")
 def damaged():
     seed = int.from_bytes(os.urandom(4), "little")
     tap.diagnose(f"seed {seed}")
@@ -525,13 +541,13 @@ def damaged():
     with guest(options=",timeout-ms=30,release-timeout-ms=30") as (qemu, server):
         raw = server.raw
         server.raw = lambda data, fds=(): raw(damage(data) if rng.random() < 0.1 else data, fds)
-        deadline = time.monotonic() + 120
-        while server.connections < 400 and time.monotonic() < deadline:
+        deadline = time.monotonic() + max(120, DAMAGED)
+        while server.connections < DAMAGED and time.monotonic() < deadline:
             qemu.register(0)
             qemu.set_register(0x40, 1)
             qemu.ring(3)
             qemu.set_command(rng.choice((2, 6)))
-        tap.true(server.connections >= 400, f"only {server.connections} connections")
+        tap.true(server.connections >= DAMAGED, f"only {server.connections} connections")
         server.raw = raw
         server.hang_up()
         qemu.map_bars()

@@ -368,6 +368,7 @@ def reconnect():
     with pair() as (qemu, server):
         interrupts_on(qemu, range(32))
         first = {a: m[0] for a, m in server.maps.items()}
+        tap.equal(qemu.connected(), True, "property connected")
         server.hang_up()
         qemu.wait_log("lost")
         qemu.wait_live()
@@ -405,6 +406,7 @@ def late_start():
         with Qemu(f"socket={path},reconnect-ms=10") as qemu:
             qemu.map_bars()
             tap.equal(qemu.register(0), ALL_ONES, "magic before")
+            tap.equal(qemu.connected(), False, "property connected")
             with Server(path) as server:
                 qemu.wait_live()
                 tap.equal(qemu.register(0), vfu.MAGIC, "magic")

@@ -75,6 +75,13 @@ def private():
     tap.contains(said, "share=on", "the refusal")
 
 
+@tap.test("an AMD vIOMMU, which reports no mappings, is refused")
+def amd_iommu():
+    said = refusal(*shared_ram(), "-device", "amd-iommu", "-device", "vgpu-pci,socket=/x",
+                   command=stock(images.plugin()))
+    tap.contains(said, "AMD vIOMMU", "the refusal")
+
+
 @tap.test("preloaded, the device is there without -plugin")
 def preloaded():
     environment = dict(os.environ, LD_PRELOAD=images.plugin())
