@@ -91,8 +91,8 @@ static void call_module_load(struct vgpu_call_env *env, const struct vgpu_call *
         res->status = VGPU_ST_HOST_ERROR;
     } else {
         env->log[0] = '\0';
-        res->status = env->ops->module_load(env->exec, image, bytes, env->log,
-                                            room ? room : 1, &log_bytes, &module);
+        res->status = env->ops->module_load(env->exec, image, bytes, env->log, room ? room : 1,
+                                            &log_bytes, &module);
         if (log_bytes >= room)
             log_bytes = room ? room - 1 : 0;
         if (call->u.load.log)
@@ -122,8 +122,8 @@ static uint16_t call_read_name(const struct vgpu_call *call, char name[VGPU_MAX_
 static void call_func_lookup(struct vgpu_call_env *env, const struct vgpu_call *call,
                              struct vgpu_call_result *res)
 {
-    uint32_t room = (call->u.lookup.out_bytes - sizeof(struct vgpu_func_info)) /
-                    sizeof(struct vgpu_param_info);
+    uint32_t room =
+        (call->u.lookup.out_bytes - sizeof(struct vgpu_func_info)) / sizeof(struct vgpu_param_info);
     char name[VGPU_MAX_NAME_BYTES + 1];
     uint32_t function = 0, count;
     size_t bytes;
@@ -139,14 +139,13 @@ static void call_func_lookup(struct vgpu_call_env *env, const struct vgpu_call *
     if (res->status != VGPU_ST_OK)
         return;
     count = le32toh(env->func->info.param_count);
-    bytes = sizeof(env->func->info) +
-            (count < room ? count : room) * sizeof(struct vgpu_param_info);
+    bytes =
+        sizeof(env->func->info) + (count < room ? count : room) * sizeof(struct vgpu_param_info);
     res->status = call_write(call->u.lookup.out, call->u.lookup.out_off, env->func, bytes);
     if (res->status != VGPU_ST_OK)
         return;
     res->result = function;
-    res->aux = (uint32_t)sizeof(env->func->info) +
-               count * (uint32_t)sizeof(struct vgpu_param_info);
+    res->aux = (uint32_t)sizeof(env->func->info) + count * (uint32_t)sizeof(struct vgpu_param_info);
 }
 
 static void call_global_lookup(struct vgpu_call_env *env, const struct vgpu_call *call,

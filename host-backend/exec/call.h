@@ -31,7 +31,7 @@ struct vgpu_call_env {
     struct {
         struct vgpu_func_info info;
         struct vgpu_param_info params[VGPU_CALL_MAX_PARAMS];
-    } *func;
+    } * func;
     uint64_t modules; /* loaded now */
 };
 

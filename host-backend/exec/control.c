@@ -102,9 +102,7 @@ static enum vgpu_control_result control_handle(struct vgpu_control *control)
     case VGPU_X_BUF_ADD:
         control_answer(control, vgpu_gbufs_add(control->bufs, id, in->runs, in->msg.run_count));
         break;
-    case VGPU_X_BUF_COMMIT:
-        control_answer(control, vgpu_gbufs_commit(control->bufs, id));
-        break;
+    case VGPU_X_BUF_COMMIT: control_answer(control, vgpu_gbufs_commit(control->bufs, id)); break;
     case VGPU_X_BUF_DROP: control_buf_drop(control); break;
     case VGPU_X_IRQ: control_answer(control, control_irq(control)); break;
     case VGPU_X_STOP: return VGPU_CONTROL_STOP;

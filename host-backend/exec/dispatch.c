@@ -186,9 +186,7 @@ static bool dispatch_try_submit(struct vgpu_dispatch *d, struct vgpu_job *job)
         dispatch_job_done(d, job);
         job_free(d, job);
         return true;
-    case VGPU_SUBMIT_QUEUED:
-        d->in_executor++;
-        return true;
+    case VGPU_SUBMIT_QUEUED: d->in_executor++; return true;
     case VGPU_SUBMIT_FULL: break;
     }
     return false;

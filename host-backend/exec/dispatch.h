@@ -39,9 +39,9 @@ struct vgpu_park {
 struct vgpu_dispatch_config {
     const struct vgpu_exec_ops *ops;
     struct vgpu_exec *exec;
-    struct vgpu_ring *ring;   /* attached */
-    struct vgpu_gbufs *bufs;  /* id 0 is committed */
-    uint32_t budget;          /* submissions per run, >= 1 */
+    struct vgpu_ring *ring;  /* attached */
+    struct vgpu_gbufs *bufs; /* id 0 is committed */
+    uint32_t budget;         /* submissions per run, >= 1 */
     uint64_t max_image_bytes;
     uint64_t memory_limit;
     uint64_t (*vm_held)(void *opaque);
@@ -57,26 +57,26 @@ struct vgpu_dispatch {
     struct vgpu_call_env calls;
     uint32_t budget;
 
-    struct vgpu_job *jobs;      /* as many as the CQ has entries */
+    struct vgpu_job *jobs; /* as many as the CQ has entries */
     struct vgpu_job *free_jobs;
-    uint8_t *params;            /* one slot per job */
+    uint8_t *params; /* one slot per job */
     size_t params_bytes;
 
-    uint32_t in_executor;       /* jobs submitted, not yet polled */
+    uint32_t in_executor; /* jobs submitted, not yet polled */
     uint32_t parked;
-    uint32_t parked_events;     /* of these, event commands; all in parked_event_bucket */
+    uint32_t parked_events; /* of these, event commands; all in parked_event_bucket */
     uint32_t parked_event_bucket;
-    uint64_t park_map;          /* buckets that are not empty */
+    uint64_t park_map; /* buckets that are not empty */
     struct vgpu_park park[VGPU_PARK_BUCKETS];
 
-    struct vgpu_job *held_job;  /* an event command that waits for parked_events to be 0 */
-    bool held_call;             /* a barrier that waits until nothing is in flight */
+    struct vgpu_job *held_job; /* an event command that waits for parked_events to be 0 */
+    bool held_call;            /* a barrier that waits until nothing is in flight */
     struct vgpu_call call;
     uint32_t call_sq_idx;
     uint64_t call_cookie;
 
-    uint16_t lost;              /* VGPU_ST_* that lost the context, 0: active */
-    uint64_t errors;            /* completions with a status other than OK */
+    uint16_t lost;   /* VGPU_ST_* that lost the context, 0: active */
+    uint64_t errors; /* completions with a status other than OK */
     uint64_t bytes_h2d;
     uint64_t bytes_d2h;
 };

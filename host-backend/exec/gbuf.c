@@ -16,17 +16,17 @@ enum gbuf_state { GBUF_BUILDING, GBUF_LIVE, GBUF_DROPPING };
 struct vgpu_gbuf {
     enum gbuf_state state;
     uint32_t id;
-    uint32_t flags;     /* VGPU_BUF_DEVICE_* */
-    uint32_t refs;      /* jobs that use it */
+    uint32_t flags; /* VGPU_BUF_DEVICE_* */
+    uint32_t refs;  /* jobs that use it */
     uint64_t bytes;
     uint64_t first_off; /* of the buffer in its first run */
     uint8_t *data;      /* first byte, NULL if staged */
     void *map;
     size_t map_bytes;
-    void *priv;         /* the executor's */
+    void *priv; /* the executor's */
     /* runs, kept while building and when staged */
     struct vgpu_xrun *runs;
-    uint64_t *starts;   /* of each run in the concatenation; staged only */
+    uint64_t *starts; /* of each run in the concatenation; staged only */
     uint32_t run_count;
     uint32_t run_total; /* announced */
     int fds[VGPU_X_MAX_FDS];
@@ -97,8 +97,8 @@ static int run_check(const struct vgpu_xrun *run, const int *fds, uint32_t fd_co
     uint64_t end;
     struct stat st;
 
-    if (run->rsvd || run->fd >= fd_count || run->bytes == 0 ||
-        run->bytes % VGPU_PAGE_BYTES || run->offset % VGPU_PAGE_BYTES)
+    if (run->rsvd || run->fd >= fd_count || run->bytes == 0 || run->bytes % VGPU_PAGE_BYTES ||
+        run->offset % VGPU_PAGE_BYTES)
         return -EINVAL;
     if (__builtin_add_overflow(run->offset, run->bytes, &end) || end > INT64_MAX)
         return -EOVERFLOW;
@@ -110,8 +110,8 @@ static int run_check(const struct vgpu_xrun *run, const int *fds, uint32_t fd_co
     return 0;
 }
 
-static int runs_sum(const struct vgpu_xrun *runs, uint32_t count, const int *fds,
-                    uint32_t fd_count, uint64_t *sum)
+static int runs_sum(const struct vgpu_xrun *runs, uint32_t count, const int *fds, uint32_t fd_count,
+                    uint64_t *sum)
 {
     *sum = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -386,8 +386,8 @@ static int gbuf_transfer(const struct vgpu_gbuf *buf, uint64_t off, uint8_t *dst
         uint64_t in_run = at - buf->starts[i];
         size_t n = run->bytes - in_run < bytes ? run->bytes - in_run : bytes;
         off_t pos = (off_t)(run->offset + in_run);
-        ssize_t done = dst ? pread(buf->fds[run->fd], dst, n, pos)
-                           : pwrite(buf->fds[run->fd], src, n, pos);
+        ssize_t done =
+            dst ? pread(buf->fds[run->fd], dst, n, pos) : pwrite(buf->fds[run->fd], src, n, pos);
 
         if (done < 0 && errno == EINTR)
             continue;

@@ -38,9 +38,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPINS_PER_CLOCK  64     /* looks at the ring between two looks at the clock */
-#define ROUNDS_PER_CLOCK 16     /* busy rounds between two looks at the clock */
-#define CHORES_NS        50000  /* how long the socket and the statistics may wait while busy */
+#define SPINS_PER_CLOCK  64    /* looks at the ring between two looks at the clock */
+#define ROUNDS_PER_CLOCK 16    /* busy rounds between two looks at the clock */
+#define CHORES_NS        50000 /* how long the socket and the statistics may wait while busy */
 #define STALL_MAX_MS     64
 
 enum { START_FD_DOORBELL, START_FD_IRQ, START_FD_STATS, START_FDS };

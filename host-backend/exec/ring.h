@@ -74,8 +74,7 @@ int vgpu_ring_attach(struct vgpu_ring *ring, void *block, size_t bytes, unsigned
 
 /* How many submissions may be consumed now, at most `max`; looks at the guest's indices only if
  * what was seen before doesn't do.  0 if none, or if the ring is broken. */
-uint32_t vgpu_ring_ready(struct vgpu_ring *ring, uint32_t max)
-    __attribute__((warn_unused_result));
+uint32_t vgpu_ring_ready(struct vgpu_ring *ring, uint32_t max) __attribute__((warn_unused_result));
 
 /* Look at the guest's indices again. */
 enum vgpu_ring_state vgpu_ring_look(struct vgpu_ring *ring);
@@ -88,8 +87,7 @@ void vgpu_ring_publish_cons(struct vgpu_ring *ring);
 
 /* About to sleep: ask for a doorbell, then look again.  Sleep only for EMPTY, or
  * for STALLED with a time limit: consuming completions rings no doorbell. */
-enum vgpu_ring_state vgpu_ring_arm(struct vgpu_ring *ring)
-    __attribute__((warn_unused_result));
+enum vgpu_ring_state vgpu_ring_arm(struct vgpu_ring *ring) __attribute__((warn_unused_result));
 
 /* Awake again: no doorbells please. */
 void vgpu_ring_disarm(struct vgpu_ring *ring);

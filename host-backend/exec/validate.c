@@ -17,7 +17,7 @@
 #define RSVD_MASK(used, w)                                                                         \
     ((used) >= 8 * ((w) + 1) ? 0ull                                                                \
      : (used) <= 8 * (w)     ? ~0ull                                                               \
-                             : ~0ull << (8 * (((used) - 8 * (w)) & 7)))
+                             : ~0ull << (8 * (((used)-8 * (w)) & 7)))
 #define RSVD_MASKS(used)                                                                           \
     {                                                                                              \
         RSVD_MASK(used, 0), RSVD_MASK(used, 1), RSVD_MASK(used, 2), RSVD_MASK(used, 3),            \
@@ -59,8 +59,8 @@ static uint16_t check_copy(const struct vgpu_validator *v, const struct vgpu_sqe
     job->u.copy.buf_off = le64toh(c->buf_off);
     if (__builtin_add_overflow(job->u.copy.dev_addr, job->u.copy.bytes, &end))
         return VGPU_ST_BAD_ADDRESS;
-    return vgpu_gbufs_find(v->bufs, le32toh(c->buf), access, job->u.copy.buf_off,
-                           job->u.copy.bytes, &job->u.copy.buf);
+    return vgpu_gbufs_find(v->bufs, le32toh(c->buf), access, job->u.copy.buf_off, job->u.copy.bytes,
+                           &job->u.copy.buf);
 }
 
 static uint16_t check_d2d(const struct vgpu_validator *v, const struct vgpu_sqe *sqe,
@@ -181,8 +181,7 @@ static uint16_t check_load(const struct vgpu_validator *v, const struct vgpu_sqe
     if (call->u.load.image_bytes == 0 || call->u.load.image_bytes > v->max_image_bytes)
         return VGPU_ST_BAD_VALUE;
     status = vgpu_gbufs_find(v->bufs, le32toh(c->image_buf), VGPU_BUF_DEVICE_READS,
-                             call->u.load.image_off, call->u.load.image_bytes,
-                             &call->u.load.image);
+                             call->u.load.image_off, call->u.load.image_bytes, &call->u.load.image);
     if (status != VGPU_ST_OK || call->u.load.log_bytes == 0)
         return status;
     return vgpu_gbufs_find(v->bufs, le32toh(c->log_buf), VGPU_BUF_DEVICE_WRITES,
@@ -205,9 +204,9 @@ static uint16_t check_lookup(const struct vgpu_validator *v, const struct vgpu_s
     if (call->u.lookup.name_bytes == 0 || call->u.lookup.name_bytes > VGPU_MAX_NAME_BYTES ||
         call->u.lookup.out_bytes < least)
         return VGPU_ST_BAD_VALUE;
-    status = vgpu_gbufs_find(v->bufs, le32toh(c->name_buf), VGPU_BUF_DEVICE_READS,
-                             call->u.lookup.name_off, call->u.lookup.name_bytes,
-                             &call->u.lookup.name);
+    status =
+        vgpu_gbufs_find(v->bufs, le32toh(c->name_buf), VGPU_BUF_DEVICE_READS,
+                        call->u.lookup.name_off, call->u.lookup.name_bytes, &call->u.lookup.name);
     if (status != VGPU_ST_OK)
         return status;
     return vgpu_gbufs_find(v->bufs, le32toh(c->out_buf), VGPU_BUF_DEVICE_WRITES,
@@ -238,8 +237,7 @@ VGPU_ABI_ASSERT(offsetof(struct vgpu_cmd_module_unload, module) == 0 &&
 
 #define USED(type) ((int)offsetof(struct type, rsvd))
 #define ROW(op, cls, used, member, fn)                                                             \
-    [VGPU_CMD_##op] = {                                                                            \
-        .rsvd = RSVD_MASKS(used), .class = VGPU_CLASS_##cls, .check = {.member = fn}}
+    [VGPU_CMD_##op] = {.rsvd = RSVD_MASKS(used), .class = VGPU_CLASS_##cls, .check = {.member = fn}}
 
 /* clang-format off */
 static const struct cmd_row rows[] = {

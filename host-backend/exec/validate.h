@@ -18,7 +18,7 @@
 #include <exec/gbuf.h>
 
 enum vgpu_cmd_class {
-    VGPU_CLASS_REFUSED,   /* no such opcode */
+    VGPU_CLASS_REFUSED, /* no such opcode */
     VGPU_CLASS_QUEUED,
     VGPU_CLASS_IMMEDIATE,
     VGPU_CLASS_BARRIER,

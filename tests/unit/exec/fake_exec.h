@@ -11,9 +11,9 @@
 #define FAKE_MAX 4096
 
 struct vgpu_exec {
-    uint32_t capacity;   /* jobs per stream; more are FULL */
-    bool inline_nops;    /* NOPs of an idle stream are DONE at once */
-    bool skip_order;     /* allow finishing out of stream order (an executor's bug) */
+    uint32_t capacity; /* jobs per stream; more are FULL */
+    bool inline_nops;  /* NOPs of an idle stream are DONE at once */
+    bool skip_order;   /* allow finishing out of stream order (an executor's bug) */
     struct vgpu_job *held[FAKE_MAX];
     uint32_t held_count;
     struct vgpu_job *done[FAKE_MAX];

@@ -92,7 +92,8 @@ static void send_message(struct fake_vm *vm, struct vgpu_xmsg *msg, const struct
     ck_assert_int_gt(sendmsg(vm->sock, &hdr, MSG_NOSIGNAL), 0);
 }
 
-uint32_t fake_vm_send(struct fake_vm *vm, struct vgpu_xmsg *msg, const struct vgpu_xrun *runs, int fd)
+uint32_t fake_vm_send(struct fake_vm *vm, struct vgpu_xmsg *msg, const struct vgpu_xrun *runs,
+                      int fd)
 {
     msg->seq = ++vm->seq;
     send_message(vm, msg, runs, &fd, fd >= 0);
@@ -319,8 +320,8 @@ void fake_vm_free(struct fake_vm *vm)
 
 /* ---- Buffers ---- */
 
-uint16_t fake_vm_add_buf(struct fake_vm *vm, uint32_t id, uint32_t flags, const struct vgpu_xrun *runs,
-                         uint32_t count, uint64_t off, uint64_t bytes)
+uint16_t fake_vm_add_buf(struct fake_vm *vm, uint32_t id, uint32_t flags,
+                         const struct vgpu_xrun *runs, uint32_t count, uint64_t off, uint64_t bytes)
 {
     struct vgpu_xmsg msg = {.type = VGPU_X_BUF_BEGIN};
     uint16_t status;

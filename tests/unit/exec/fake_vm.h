@@ -20,7 +20,7 @@ struct fake_vm_config {
     unsigned int cq_log2; /* 0: 6 */
     uint32_t first_idx;
     uint32_t poll_us;
-    uint32_t budget;      /* 0: 64 */
+    uint32_t budget; /* 0: 64 */
     uint32_t deadline_ms;
     uint32_t max_inflight; /* 0: 64 */
     uint32_t threads;
@@ -68,13 +68,15 @@ void fake_vm_free(struct fake_vm *vm);
 uint8_t *fake_vm_pages(struct fake_vm *vm, size_t bytes, struct vgpu_xrun *runs, uint32_t *count);
 
 /* Register [off, off + bytes) of such pages; the status of COMMIT. */
-uint16_t fake_vm_add_buf(struct fake_vm *vm, uint32_t id, uint32_t flags, const struct vgpu_xrun *runs,
-                         uint32_t count, uint64_t off, uint64_t bytes);
+uint16_t fake_vm_add_buf(struct fake_vm *vm, uint32_t id, uint32_t flags,
+                         const struct vgpu_xrun *runs, uint32_t count, uint64_t off,
+                         uint64_t bytes);
 /* Allocate and register in one go: where the test sees the buffer. */
 uint8_t *fake_vm_buf(struct fake_vm *vm, uint32_t id, uint32_t flags, uint64_t off, size_t bytes);
 
 /* Send a request (`fd` -1: none) and return its sequence number; wait for the reply to one. */
-uint32_t fake_vm_send(struct fake_vm *vm, struct vgpu_xmsg *msg, const struct vgpu_xrun *runs, int fd);
+uint32_t fake_vm_send(struct fake_vm *vm, struct vgpu_xmsg *msg, const struct vgpu_xrun *runs,
+                      int fd);
 uint16_t fake_vm_reply(struct fake_vm *vm, uint32_t seq);
 bool fake_vm_has_message(struct fake_vm *vm);
 /* Bytes of quota held, by all the messages sent so far. */

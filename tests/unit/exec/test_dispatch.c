@@ -339,7 +339,8 @@ START_TEST(random_streams_keep_their_order)
         rng = rng * 6364136223846793005ull + 1442695040888963407ull;
         if ((rng >> 40) % 3 && sent < 20000) {
             uint32_t stream = (uint32_t)(rng >> 33) % 200;
-            const struct vgpu_sqe sqe = {.stream = stream, .cookie = (uint64_t)stream << 32 | next_of[stream]};
+            const struct vgpu_sqe sqe = {.stream = stream,
+                                         .cookie = (uint64_t)stream << 32 | next_of[stream]};
 
             if (guest_post(&w.guest, &sqe)) {
                 next_of[stream]++;
@@ -497,8 +498,8 @@ START_TEST(module_log_comes_back_whatever_the_status)
     world_init(&w, 1);
     memcpy(w.arena, "image!", 6);
     memset(w.arena + 100, 0x55, 100);
-    sqe.u.module_load = (struct vgpu_cmd_module_load){
-        .image_bytes = 6, .log_off = 100, .log_bytes = 50};
+    sqe.u.module_load =
+        (struct vgpu_cmd_module_load){.image_bytes = 6, .log_off = 100, .log_bytes = 50};
     w.exec.load_status = VGPU_ST_BAD_PTX;
     submit(&w, sqe);
     run(&w);

@@ -18,45 +18,44 @@
 #define INFO_OFF  8192u
 #define HEADER    ".version 7.0\n.target sm_80\n.address_size 64\n"
 
-static const char vecadd_ptx[] = HEADER
-    ".global .align 4 .u32 counter = 41;\n"
-    ".visible .entry vecadd(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n) {\n"
-    "  .reg .pred %p; .reg .b32 %r<8>; .reg .b64 %d<8>; .reg .f32 %f<4>;\n"
-    "  ld.param.u64 %d0, [a];\n"
-    "  ld.param.u64 %d1, [b];\n"
-    "  ld.param.u64 %d2, [c];\n"
-    "  ld.param.u32 %r0, [n];\n"
-    "  mov.u32 %r1, %ctaid.x;\n"
-    "  mov.u32 %r2, %ntid.x;\n"
-    "  mov.u32 %r3, %tid.x;\n"
-    "  mad.lo.s32 %r4, %r1, %r2, %r3;\n"
-    "  setp.ge.u32 %p, %r4, %r0;\n"
-    "  @%p bra done;\n"
-    "  mul.wide.u32 %d3, %r4, 4;\n"
-    "  add.s64 %d4, %d0, %d3;\n"
-    "  add.s64 %d5, %d1, %d3;\n"
-    "  add.s64 %d6, %d2, %d3;\n"
-    "  ld.global.f32 %f0, [%d4];\n"
-    "  ld.global.f32 %f1, [%d5];\n"
-    "  add.f32 %f2, %f0, %f1;\n"
-    "  st.global.f32 [%d6], %f2;\n"
-    "done:\n"
-    "  ret;\n"
-    "}\n";
+static const char vecadd_ptx[] =
+    HEADER ".global .align 4 .u32 counter = 41;\n"
+           ".visible .entry vecadd(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n) {\n"
+           "  .reg .pred %p; .reg .b32 %r<8>; .reg .b64 %d<8>; .reg .f32 %f<4>;\n"
+           "  ld.param.u64 %d0, [a];\n"
+           "  ld.param.u64 %d1, [b];\n"
+           "  ld.param.u64 %d2, [c];\n"
+           "  ld.param.u32 %r0, [n];\n"
+           "  mov.u32 %r1, %ctaid.x;\n"
+           "  mov.u32 %r2, %ntid.x;\n"
+           "  mov.u32 %r3, %tid.x;\n"
+           "  mad.lo.s32 %r4, %r1, %r2, %r3;\n"
+           "  setp.ge.u32 %p, %r4, %r0;\n"
+           "  @%p bra done;\n"
+           "  mul.wide.u32 %d3, %r4, 4;\n"
+           "  add.s64 %d4, %d0, %d3;\n"
+           "  add.s64 %d5, %d1, %d3;\n"
+           "  add.s64 %d6, %d2, %d3;\n"
+           "  ld.global.f32 %f0, [%d4];\n"
+           "  ld.global.f32 %f1, [%d5];\n"
+           "  add.f32 %f2, %f0, %f1;\n"
+           "  st.global.f32 [%d6], %f2;\n"
+           "done:\n"
+           "  ret;\n"
+           "}\n";
 
 /* Waits until *p is not 0, then adds 1 to it. */
-static const char spin_ptx[] = HEADER
-    ".visible .entry spin(.param .u64 p) {\n"
-    "  .reg .pred %p; .reg .b32 %r<3>; .reg .b64 %d<2>;\n"
-    "  ld.param.u64 %d0, [p];\n"
-    "again:\n"
-    "  ld.volatile.global.u32 %r0, [%d0];\n"
-    "  setp.eq.u32 %p, %r0, 0;\n"
-    "  @%p bra again;\n"
-    "  add.u32 %r1, %r0, 1;\n"
-    "  st.volatile.global.u32 [%d0], %r1;\n"
-    "  ret;\n"
-    "}\n";
+static const char spin_ptx[] = HEADER ".visible .entry spin(.param .u64 p) {\n"
+                                      "  .reg .pred %p; .reg .b32 %r<3>; .reg .b64 %d<2>;\n"
+                                      "  ld.param.u64 %d0, [p];\n"
+                                      "again:\n"
+                                      "  ld.volatile.global.u32 %r0, [%d0];\n"
+                                      "  setp.eq.u32 %p, %r0, 0;\n"
+                                      "  @%p bra again;\n"
+                                      "  add.u32 %r1, %r0, 1;\n"
+                                      "  st.volatile.global.u32 [%d0], %r1;\n"
+                                      "  ret;\n"
+                                      "}\n";
 
 /* ---- Helpers: each expects success unless it returns the completion ---- */
 
@@ -106,7 +105,8 @@ static struct vgpu_sqe copy(uint16_t opcode, uint32_t stream, uint64_t cookie, u
 {
     struct vgpu_sqe sqe = sqe_make(opcode, stream, cookie);
 
-    sqe.u.copy = (struct vgpu_cmd_copy){.dev_addr = addr, .buf = buf, .buf_off = off, .bytes = bytes};
+    sqe.u.copy =
+        (struct vgpu_cmd_copy){.dev_addr = addr, .buf = buf, .buf_off = off, .bytes = bytes};
     return sqe;
 }
 
@@ -150,8 +150,9 @@ static uint32_t lookup(struct fake_vm *vm, uint32_t module, const char *name)
     return (uint32_t)ok(vm, lookup_sqe(vm, VGPU_CMD_FUNC_LOOKUP, module, name, 512));
 }
 
-static struct vgpu_sqe launch(struct fake_vm *vm, uint32_t stream, uint64_t cookie, uint32_t function,
-                              uint32_t grid, uint16_t block, const void *params, uint16_t bytes)
+static struct vgpu_sqe launch(struct fake_vm *vm, uint32_t stream, uint64_t cookie,
+                              uint32_t function, uint32_t grid, uint16_t block, const void *params,
+                              uint16_t bytes)
 {
     struct vgpu_sqe sqe = sqe_make(VGPU_CMD_LAUNCH, stream, cookie);
 
@@ -286,7 +287,8 @@ START_TEST(lookup_tells_layout_and_limits)
     ck_assert_uint_eq(lookup(&vm, module, "vecadd"), f);
 
     refused(&vm, lookup_sqe(&vm, VGPU_CMD_FUNC_LOOKUP, module, "nothing", 64), VGPU_ST_NOT_FOUND);
-    refused(&vm, lookup_sqe(&vm, VGPU_CMD_FUNC_LOOKUP, module + 1, "vecadd", 64), VGPU_ST_BAD_HANDLE);
+    refused(&vm, lookup_sqe(&vm, VGPU_CMD_FUNC_LOOKUP, module + 1, "vecadd", 64),
+            VGPU_ST_BAD_HANDLE);
 
     (void)ok(&vm, lookup_sqe(&vm, VGPU_CMD_GLOBAL_LOOKUP, module, "counter", 16));
     memcpy(&global, vm.arena + INFO_OFF, sizeof(global));
@@ -345,9 +347,11 @@ START_TEST(device_copies_may_overlap_and_memset_fills)
 
     start_cpu(&vm, NULL);
     addr = dev_alloc(&vm, 4096);
-    sqe.u.memset = (struct vgpu_cmd_memset){.dev_addr = addr, .count = 8, .value = 0xbeef, .width = 2};
+    sqe.u.memset =
+        (struct vgpu_cmd_memset){.dev_addr = addr, .count = 8, .value = 0xbeef, .width = 2};
     (void)ok(&vm, sqe);
-    sqe.u.memset = (struct vgpu_cmd_memset){.dev_addr = addr + 2, .count = 1, .value = 7, .width = 1};
+    sqe.u.memset =
+        (struct vgpu_cmd_memset){.dev_addr = addr + 2, .count = 1, .value = 7, .width = 1};
     (void)ok(&vm, sqe);
     sqe = sqe_make(VGPU_CMD_COPY_D2D, 0, 1);
     sqe.u.copy_d2d = (struct vgpu_cmd_copy_d2d){.dst = addr + 2, .src = addr, .bytes = 8};

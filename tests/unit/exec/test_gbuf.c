@@ -80,10 +80,8 @@ static unsigned int open_fds(void)
 
 /* Scattered over both files, backwards, in runs of different length. */
 static const struct vgpu_xrun scattered[] = {
-    {.fd = 1, .offset = 40 * PAGE, .bytes = PAGE},
-    {.fd = 0, .offset = 3 * PAGE, .bytes = 2 * PAGE},
-    {.fd = 0, .offset = 1 * PAGE, .bytes = PAGE},
-    {.fd = 1, .offset = 0, .bytes = 5 * PAGE},
+    {.fd = 1, .offset = 40 * PAGE, .bytes = PAGE}, {.fd = 0, .offset = 3 * PAGE, .bytes = 2 * PAGE},
+    {.fd = 0, .offset = 1 * PAGE, .bytes = PAGE},  {.fd = 1, .offset = 0, .bytes = 5 * PAGE},
     {.fd = 0, .offset = 63 * PAGE, .bytes = PAGE},
 };
 #define SCATTERED_PAGES 10u
@@ -392,7 +390,8 @@ END_TEST
 START_TEST(read_only_buffer_maps_a_read_only_file)
 {
     struct vgpu_xrun run = {.offset = 0, .bytes = PAGE};
-    struct vgpu_x_buf msg = {.id = 1, .flags = VGPU_BUF_DEVICE_READS, .bytes = PAGE, .run_count = 1};
+    struct vgpu_x_buf msg = {
+        .id = 1, .flags = VGPU_BUF_DEVICE_READS, .bytes = PAGE, .run_count = 1};
     struct fixture f;
     char path[64];
     int fd;

@@ -408,10 +408,10 @@ static const struct {
     void (*spoil)(struct vgpu_xmsg *msg, struct vgpu_xrun *runs);
     uint16_t status;
 } spoilt[] = {
-    {spoil_type, VGPU_ST_HOST_ERROR},      {spoil_queue_bytes, VGPU_ST_HOST_ERROR},
-    {spoil_log2, VGPU_ST_HOST_ERROR},      {spoil_arena, VGPU_ST_HOST_ERROR},
-    {spoil_runs, VGPU_ST_HOST_ERROR},      {spoil_run_offset, VGPU_ST_HOST_ERROR},
-    {spoil_run_end, VGPU_ST_HOST_ERROR},   {spoil_run_fd, VGPU_ST_HOST_ERROR},
+    {spoil_type, VGPU_ST_HOST_ERROR},     {spoil_queue_bytes, VGPU_ST_HOST_ERROR},
+    {spoil_log2, VGPU_ST_HOST_ERROR},     {spoil_arena, VGPU_ST_HOST_ERROR},
+    {spoil_runs, VGPU_ST_HOST_ERROR},     {spoil_run_offset, VGPU_ST_HOST_ERROR},
+    {spoil_run_end, VGPU_ST_HOST_ERROR},  {spoil_run_fd, VGPU_ST_HOST_ERROR},
     {spoil_kind, VGPU_ST_HOST_NO_DEVICE},
 };
 

@@ -108,7 +108,7 @@ END_TEST
 
 /* ---- Order and content, at several starting points ---- */
 
-static const uint32_t firsts[] = {0, 1, UINT32_MAX, UINT32_MAX - 10, UINT32_MAX - ENTRIES,
+static const uint32_t firsts[] = {0,         1, UINT32_MAX, UINT32_MAX - 10, UINT32_MAX - ENTRIES,
                                   0x7fffffff};
 
 START_TEST(entries_come_out_in_order_across_every_wrap)

@@ -57,8 +57,7 @@ static void world_init(struct world *w)
     world_buf(w, BUF_WRITE, VGPU_BUF_DEVICE_WRITES, BUF_BYTES);
     w->ops.stream_exists = world_stream_exists;
     w->ops.launch_check = world_launch_check;
-    w->v = (struct vgpu_validator){
-        .ops = &w->ops, .bufs = &w->bufs, .max_image_bytes = MAX_IMAGE};
+    w->v = (struct vgpu_validator){.ops = &w->ops, .bufs = &w->bufs, .max_image_bytes = MAX_IMAGE};
 }
 
 /* ---- One valid command per opcode ---- */
@@ -83,8 +82,8 @@ static struct vgpu_sqe valid(uint16_t opcode)
         s.u.copy_d2d = (struct vgpu_cmd_copy_d2d){.dst = 0x10000, .src = 0x20000, .bytes = 7};
         break;
     case VGPU_CMD_MEMSET:
-        s.u.memset = (struct vgpu_cmd_memset){
-            .dev_addr = 0x10002, .count = 3, .value = 0xffff, .width = 2};
+        s.u.memset =
+            (struct vgpu_cmd_memset){.dev_addr = 0x10002, .count = 3, .value = 0xffff, .width = 2};
         break;
     case VGPU_CMD_MODULE_LOAD:
         s.u.module_load = (struct vgpu_cmd_module_load){.image_off = 100,
