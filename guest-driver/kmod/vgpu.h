@@ -47,6 +47,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
+#include "vgpu_compat.h"
 #include <vgpu/cmd.h>
 #include <vgpu/hw.h>
 #include <vgpu/layout.h>
@@ -108,7 +109,7 @@ struct vgpu_vec {
 	struct vgpu_dev *vd;
 	unsigned int idx;
 	int irq;
-	spinlock_t lock;
+	spinlock_t lock;		/* guards the next */
 	struct list_head ctxs;
 	unsigned int nctx;	/* vd->lock */
 	atomic_t seen;
@@ -154,10 +155,10 @@ struct vgpu_admin_req {
  * @live: commands may be submitted
  */
 struct vgpu_admin {
-	spinlock_t lock;
+	spinlock_t lock;		/* guards all fields */
 	struct vgpu_dma mem;
 	struct vgpu_dma page;
-	struct mutex query_mutex;
+	struct mutex query_mutex;	/* one user of @page at a time */
 	u8 log2;
 	bool exposed;
 	bool live;
@@ -211,7 +212,7 @@ struct vgpu_dev {
 
 	struct vgpu_admin admin;
 
-	struct mutex recover_mutex;
+	struct mutex recover_mutex;	/* bring-up, reset and remove exclude each other */
 	struct delayed_work recover;
 	bool bringing_up;
 	struct work_struct drain;
@@ -220,7 +221,7 @@ struct vgpu_dev {
 	int last_trouble;		/* recovery's last reported error */
 	u32 last_detail;
 
-	spinlock_t beat_lock;
+	spinlock_t beat_lock;		/* guards the next four */
 	u32 heartbeat;
 	unsigned long heartbeat_at;
 	unsigned long heartbeat_checked;
@@ -244,7 +245,7 @@ struct vgpu_ctx {
 	struct mm_struct *mm;
 	struct address_space *mapping;
 
-	struct mutex lock;
+	struct mutex lock;		/* set-up, kernel submission */
 	enum vgpu_ctx_state state;	/* written under vd->lock */
 	bool closing;			/* the file is gone (vd->lock) */
 	bool leaked;			/* the device went without a proof: keep the memory */
@@ -276,7 +277,7 @@ struct vgpu_ctx {
 	u32 k_sq_prod;			/* kernel submission, ctx->lock */
 	u32 k_cq_cons;
 
-	spinlock_t buf_lock;
+	spinlock_t buf_lock;		/* guards states and map counts of bufs */
 	struct xarray bufs;
 };
 
@@ -316,12 +317,6 @@ struct vgpu_buf {
 	u32 sg_count;
 };
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
-#define vgpu_eventfd_signal(e) eventfd_signal(e)
-#else
-#define vgpu_eventfd_signal(e) eventfd_signal(e, 1)
-#endif
-
 /* ---- registers ---- */
 static inline u32 vgpu_read(struct vgpu_dev *vd, u32 reg)
 {
@@ -355,9 +350,9 @@ static inline struct vgpu_queue_rw *vgpu_ctx_rw(struct vgpu_ctx *ctx)
 	return ctx->queue.cpu + vgpu_queue_rw_offset(ctx->cq_log2);
 }
 
-/* Acquire: entries up to the index may be read.  Pairs with the device's release (R1). */
 static inline u32 vgpu_ctx_cq_prod(struct vgpu_ctx *ctx)
 {
+	/* Acquire: entries up to the index may be read.  Pairs with the device's release (R1). */
 	return le32_to_cpu((__force __le32)smp_load_acquire((__force u32 *)
 							   &vgpu_ctx_ro(ctx)->cq_prod));
 }

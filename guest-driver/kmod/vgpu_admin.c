@@ -132,8 +132,8 @@ static bool admin_consume(struct vgpu_dev *vd, struct list_head *done, unsigned 
 
 	for (;;) {
 		/* Acquire: entries are read after the index.  Pairs with the device's R1. */
-		prod = le32_to_cpu((__force __le32)
-				   smp_load_acquire((__force u32 *)&ro->cq_prod));
+		prod = (__force u32)smp_load_acquire((__force u32 *)&ro->cq_prod);
+		prod = le32_to_cpu((__force __le32)prod);
 		if (prod - aq->cq_cons > 1u << aq->log2)
 			return false;
 		if (prod == aq->cq_cons)

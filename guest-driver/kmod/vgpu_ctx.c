@@ -176,6 +176,7 @@ bool vgpu_ctx_mark_lost(struct vgpu_ctx *ctx, u16 status, u64 fault_addr, const 
 		/* Release: pairs with the library's acquire of ctx_state. */
 		smp_store_release((__force u32 *)&ro->ctx_state,
 				  (__force u32)cpu_to_le32(VGPU_CTX_STATE_LOST));
+		/* Release: the reason before the state.  Pairs with vgpu_ctx_enter(). */
 		smp_store_release(&ctx->state, VGPU_CTX_LOST);
 	}
 	spin_unlock_irq(&vd->lock);

@@ -334,20 +334,11 @@ static struct pci_driver drv_driver = {
 	.driver.pm = &drv_pm_ops,
 };
 
-static struct class *drv_class_create(void)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
-	return class_create(VGPU_DRV_NAME);
-#else
-	return class_create(THIS_MODULE, VGPU_DRV_NAME);
-#endif
-}
-
 static int __init drv_init(void)
 {
 	int err;
 
-	vgpu_class = drv_class_create();
+	vgpu_class = vgpu_class_create(VGPU_DRV_NAME);
 	if (IS_ERR(vgpu_class))
 		return PTR_ERR(vgpu_class);
 	err = alloc_chrdev_region(&drv_devt, 0, VGPU_MINORS, VGPU_DRV_NAME);

@@ -30,7 +30,8 @@ static irqreturn_t vgpu_irq_admin(int irq, void *data)
 	case VGPU_DEV_AWAY:
 		/* The back end may have come; not sooner, or our own test would loop. */
 		if (!READ_ONCE(vd->bringing_up))
-			mod_delayed_work(vd->wq, &vd->recover, msecs_to_jiffies(VGPU_BUSY_RETRY_MS));
+			mod_delayed_work(vd->wq, &vd->recover,
+					 msecs_to_jiffies(VGPU_BUSY_RETRY_MS));
 		break;
 	default:
 		break;

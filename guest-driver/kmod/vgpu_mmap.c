@@ -97,15 +97,6 @@ static const struct vm_operations_struct mmap_vm_ops = {
 	.fault = mmap_fault,
 };
 
-static void mmap_set_flags(struct vm_area_struct *vma, unsigned long set, unsigned long clear)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	vm_flags_mod(vma, set, clear);
-#else
-	vma->vm_flags = (vma->vm_flags | set) & ~clear;
-#endif
-}
-
 /* Maps @bytes of @mem from @offset on at the start of @vma. */
 static int mmap_coherent(struct vgpu_ctx *ctx, struct vm_area_struct *vma, struct vgpu_dma *mem,
 			 size_t offset)
@@ -156,7 +147,7 @@ static int mmap_buffer(struct vgpu_ctx *ctx, struct vm_area_struct *vma, u32 id)
 
 static int mmap_doorbell(struct vm_area_struct *vma)
 {
-	mmap_set_flags(vma, VM_IO | VM_PFNMAP, 0);
+	vgpu_vma_flags(vma, VM_IO | VM_PFNMAP, 0);
 	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
 	return 0;
 }
@@ -176,7 +167,7 @@ static int mmap_one(struct vgpu_ctx *ctx, struct vm_area_struct *vma)
 			return -EINVAL;
 		if (vma->vm_flags & VM_WRITE)
 			return -EACCES;
-		mmap_set_flags(vma, 0, VM_MAYWRITE);
+		vgpu_vma_flags(vma, 0, VM_MAYWRITE);
 		return mmap_coherent(ctx, vma, &ctx->queue, 0);
 	case VGPU_MMAP_RW:
 		if (!mapped || bytes != ctx->queue.bytes - ro_bytes)
@@ -208,7 +199,7 @@ int vgpu_ctx_mmap(struct vgpu_ctx *ctx, struct vm_area_struct *vma)
 	err = vgpu_ctx_enter(ctx, &srcu_idx);
 	if (err)
 		return err;
-	mmap_set_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
+	vgpu_vma_flags(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP, VM_MAYEXEC);
 	vma->vm_private_data = ctx;
 	vma->vm_ops = &mmap_vm_ops;
 	err = mmap_one(ctx, vma);

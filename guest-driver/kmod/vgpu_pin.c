@@ -13,7 +13,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/version.h>
 
 #include "vgpu.h"
 
@@ -41,19 +40,11 @@ void vgpu_buf_unaccount(struct vgpu_buf *buf)
 	buf->accounted = 0;
 }
 
-/*
- * Before 6.2 a read-only long-term pin of a private page could keep the old page
- * while the program went on with a copy: breaking the copy-on-write first avoids that.
- */
 static unsigned int pin_flags(struct vgpu_buf *buf)
 {
 	if (buf->flags & VGPU_BUF_DEVICE_WRITES)
 		return FOLL_WRITE | FOLL_LONGTERM;
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
-	return FOLL_WRITE | FOLL_FORCE | FOLL_LONGTERM;
-#else
-	return FOLL_LONGTERM;
-#endif
+	return vgpu_pin_flags_read_only();
 }
 
 static int pin_some(struct vgpu_buf *buf, unsigned long start, unsigned long n)

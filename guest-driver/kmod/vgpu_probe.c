@@ -22,18 +22,21 @@
 
 #define PROBE_POLL_US 200
 
-/* Reports each kind of trouble once until something else happens. */
-#define probe_trouble(vd, err, detail, fmt, ...) \
-	probe_trouble_is_new(vd, err, detail) ? \
-		dev_err(&(vd)->dev, fmt, ##__VA_ARGS__) : (void)0
-
-static bool probe_trouble_is_new(struct vgpu_dev *vd, int err, u32 detail)
+/* Reports each kind of trouble once, until something else happens. */
+static __printf(4, 5) void probe_trouble(struct vgpu_dev *vd, int err, u32 detail, const char *fmt,
+					 ...)
 {
-	bool is_new = vd->last_trouble != err || vd->last_detail != detail;
+	struct va_format vaf = { .fmt = fmt };
+	va_list args;
 
+	if (vd->last_trouble == err && vd->last_detail == detail)
+		return;
 	vd->last_trouble = err;
 	vd->last_detail = detail;
-	return is_new;
+	va_start(args, fmt);
+	vaf.va = &args;
+	dev_err(&vd->dev, "%pV", &vaf);
+	va_end(args);
 }
 
 static int probe_identity(struct vgpu_dev *vd)
@@ -42,8 +45,8 @@ static int probe_identity(struct vgpu_dev *vd)
 	u32 abi;
 
 	if (magic == VGPU_ALL_ONES) {
-		if (probe_trouble_is_new(vd, -EAGAIN, 0))
-			dev_warn(&vd->dev, "no back end answers (registers read all-ones): is vgpud running on the host? Waiting for it\n");
+		probe_trouble(vd, -EAGAIN, 0,
+			      "no back end answers (registers read all-ones): is vgpud running on the host? Waiting for it\n");
 		return -EAGAIN;
 	}
 	if (magic != VGPU_MAGIC) {
@@ -53,7 +56,8 @@ static int probe_identity(struct vgpu_dev *vd)
 	}
 	abi = vgpu_read(vd, VGPU_REG_ABI_VERSION);
 	if (abi >> 16 != VGPU_ABI_MAJOR) {
-		probe_trouble(vd, -EPROTO, abi, "device speaks ABI %u.%u, this driver %u.x: update the older of them\n",
+		probe_trouble(vd, -EPROTO, abi,
+			      "device speaks ABI %u.%u, this driver %u.x: update the older of them\n",
 			      abi >> 16, abi & 0xffff, VGPU_ABI_MAJOR);
 		return -EPROTO;
 	}
@@ -133,7 +137,8 @@ static int probe_limits(struct vgpu_dev *vd)
 	if (!probe_limits_are_sane(&lim)) {
 		if (vgpu_read(vd, VGPU_REG_MAGIC) != VGPU_MAGIC)
 			return -EAGAIN;
-		probe_trouble(vd, -ERANGE, 0, "limits out of the ABI's range: contexts %u, rings 2^%u..2^%u, buffers %u of %#llx bytes, arena %u, vectors %u, heartbeat %u ms, admin %u ms\n",
+		probe_trouble(vd, -ERANGE, 0,
+			      "limits out of the ABI's range: contexts %u, rings 2^%u..2^%u, buffers %u of %#llx bytes, arena %u, vectors %u, heartbeat %u ms, admin %u ms\n",
 			      lim.max_contexts, lim.min_ring_log2, lim.max_ring_log2,
 			      lim.max_buffers, lim.max_buffer_bytes, lim.max_arena_bytes,
 			      lim.msix_vectors, lim.heartbeat_ms, lim.admin_max_ms);
@@ -142,7 +147,8 @@ static int probe_limits(struct vgpu_dev *vd)
 	least = lim.admin_max_ms + 2 * lim.heartbeat_ms;
 	lim.stall_ms = vgpu_stall_ms ?: lim.admin_max_ms + VGPU_STALL_HEARTBEATS * lim.heartbeat_ms;
 	if (lim.stall_ms < least) {
-		probe_trouble(vd, -EDOM, least, "stall_ms=%u is too short: the back end may need %u ms for a command and beats every %u ms, so %u is the least\n",
+		probe_trouble(vd, -EDOM, least,
+			      "stall_ms=%u is too short: the back end may need %u ms for a command and beats every %u ms, so %u is the least\n",
 			      vgpu_stall_ms, lim.admin_max_ms, lim.heartbeat_ms, least);
 		return -EDOM;
 	}
@@ -162,7 +168,8 @@ static int probe_test_echo(struct vgpu_dev *vd)
 		if (got != ~patterns[i]) {
 			if (got == VGPU_ALL_ONES && vgpu_read(vd, VGPU_REG_MAGIC) != VGPU_MAGIC)
 				return -EAGAIN;
-			probe_trouble(vd, -EIO, 1, "register test: wrote %#x, read %#x instead of %#x\n",
+			probe_trouble(vd, -EIO, 1,
+				      "register test: wrote %#x, read %#x instead of %#x\n",
 				      patterns[i], got, ~patterns[i]);
 			return -EIO;
 		}
@@ -185,7 +192,8 @@ static int probe_test_irqs(struct vgpu_dev *vd)
 			continue;
 		if (vgpu_read(vd, VGPU_REG_MAGIC) != VGPU_MAGIC)
 			return -EAGAIN;
-		probe_trouble(vd, -ETIME, i, "interrupt test: vector %u (irq %d) did not fire in %u ms\n",
+		probe_trouble(vd, -ETIME, i,
+			      "interrupt test: vector %u (irq %d) did not fire in %u ms\n",
 			      i, vec->irq, vd->lim.stall_ms);
 		return -ETIME;
 	}
@@ -266,7 +274,8 @@ static int probe_enable(struct vgpu_dev *vd)
 		usleep_range(PROBE_POLL_US, 2 * PROBE_POLL_US);
 	}
 	detail = vgpu_read(vd, VGPU_REG_ERR_DETAIL);
-	probe_trouble(vd, -EREMOTEIO, detail, "ENABLE: state %u, status %#x (%s): see the host's log\n",
+	probe_trouble(vd, -EREMOTEIO, detail,
+		      "ENABLE: state %u, status %#x (%s): see the host's log\n",
 		      state, detail, vgpu_status_text(detail));
 	return -EREMOTEIO;
 }
@@ -363,7 +372,8 @@ int vgpu_dev_bring_up(struct vgpu_dev *vd)
 	}
 	err = vgpu_admin_query(vd, VGPU_QUERY_PROPS, 0, &vd->props, sizeof(vd->props));
 	if (err) {
-		probe_trouble(vd, -ENOMSG, -err, "the device does not tell its properties: error %d\n",
+		probe_trouble(vd, -ENOMSG, -err,
+			      "the device does not tell its properties: error %d\n",
 			      err);
 		return -ENOMSG;
 	}

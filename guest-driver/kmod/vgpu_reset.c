@@ -26,15 +26,23 @@
 
 #define RESET_POLL_MS 5
 
+static const struct {
+	u16 value;
+	const char *text;
+} reset_status_texts[] = {
+#define VGPU_STATUS_ROW(name, status, cuda, lost, words) { .value = (status), .text = (words) },
+	VGPU_STATUS_LIST(VGPU_STATUS_ROW)
+#undef VGPU_STATUS_ROW
+};
+
 const char *vgpu_status_text(u16 status)
 {
-	switch (status) {
-#define VGPU_STATUS_CASE(name, value, cuda, lost, text) case value: return text;
-	VGPU_STATUS_LIST(VGPU_STATUS_CASE)
-#undef VGPU_STATUS_CASE
-	default:
-		return "unknown status";
-	}
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(reset_status_texts); i++)
+		if (reset_status_texts[i].value == status)
+			return reset_status_texts[i].text;
+	return "unknown status";
 }
 
 static struct vgpu_ctx *reset_next_ctx(struct vgpu_dev *vd, u32 *id)

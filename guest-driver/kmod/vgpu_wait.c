@@ -76,8 +76,11 @@ void vgpu_ctx_wake(struct vgpu_ctx *ctx)
 /* Does anybody need the watchdog?  Sleepers of WAIT, poll and epoll are in wq. */
 bool vgpu_ctx_is_watched(struct vgpu_ctx *ctx)
 {
-	return smp_load_acquire(&ctx->state) == VGPU_CTX_ACTIVE && !ctx->closing &&
-	       (waitqueue_active(&ctx->wq) || READ_ONCE(ctx->eventfd));
+	/* Acquire: an ACTIVE context has its queue.  Pairs with set-up. */
+	if (smp_load_acquire(&ctx->state) != VGPU_CTX_ACTIVE || READ_ONCE(ctx->closing))
+		return false;
+	/* A sleeper missed here kicks the watchdog after it has joined the queue. */
+	return waitqueue_active(&ctx->wq) || READ_ONCE(ctx->eventfd);
 }
 
 /* Arms and looks.  1: passed, 0: not yet, else an error. */
@@ -228,7 +231,7 @@ static void ksubmit_publish(struct vgpu_ctx *ctx, u32 old)
 static int ksubmit_push(struct vgpu_ctx *ctx, const struct vgpu_sqe *sqe, u32 n)
 {
 	u32 size = 1u << ctx->sq_log2;
-	u32 old, room, used, i;
+	u32 old, room, used, cons, i;
 	int srcu_idx, err;
 
 	err = vgpu_ctx_enter(ctx, &srcu_idx);
@@ -236,8 +239,8 @@ static int ksubmit_push(struct vgpu_ctx *ctx, const struct vgpu_sqe *sqe, u32 n)
 		return err;
 	old = ctx->k_sq_prod;
 	/* Acquire: the device has read a slot before we write it again (R2). */
-	used = old - le32_to_cpu((__force __le32)
-				 smp_load_acquire((__force u32 *)&vgpu_ctx_ro(ctx)->sq_cons));
+	cons = smp_load_acquire((__force u32 *)&vgpu_ctx_ro(ctx)->sq_cons);
+	used = old - le32_to_cpu((__force __le32)cons);
 	/* An impossible index of the device leaves no room rather than too much. */
 	room = used <= size ? size - used : 0;
 	n = min(n, room);
