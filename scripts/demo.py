@@ -78,6 +78,7 @@ class Check:
     expected: str
     seen: str
     ok: bool
+    at_s: float             # when it began, since the demonstration did
     seconds: float
     output: str = ""
 
@@ -109,8 +110,9 @@ class Session:
         self.config = Config(name=name, socket=daemon.socket(name), memory_mb=MEMORY_MB)
 
     def record(self, name, command, expected, seen, ok, seconds=0.0, round_=0, output=""):
+        at_s = time.monotonic() - _started - seconds
         self.checks.append(Check(self.name, round_, name, command, expected, seen, ok,
-                                 round(seconds, 2), output))
+                                 round(at_s, 2), round(seconds, 2), output))
         where = f"guest {self.name}" + (f", round {round_}" if round_ else "")
         say(f"{where}: {name}: {'ok' if ok else 'FAILED'}: {seen}")
 

@@ -111,12 +111,12 @@ def captured(check):
 def requirement_text(number, item):
     lines = [f"## {number}. {item['title']}: {'holds' if item['holds'] else 'DOES NOT HOLD'}", "",
              item["meaning"], "",
-             "| guest | round | command | expected | captured | s | |",
-             "|---|---|---|---|---|---|---|"]
+             "| guest | round | command | expected | captured | began, s | took, s | |",
+             "|---|---|---|---|---|---|---|---|"]
     for check in item["checks"]:
         lines.append("| " + " | ".join((
             check["guest"], str(check["round"] or ""), f"`{cell(check['command'])}`",
-            cell(check["expected"]), cell(check["seen"]), str(check["seconds"]),
+            cell(check["expected"]), cell(check["seen"]), str(check["at_s"]), str(check["seconds"]),
             "ok" if check["ok"] else "FAILED")) + " |")
     lines += ["", "Output, first of each kind:", ""]
     shown = set()
