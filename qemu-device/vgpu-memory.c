@@ -58,7 +58,9 @@ static bool region_is_shareable(MemoryRegion *mr)
 static bool region_is_mappable(VgpuDevice *dev, MemoryRegion *mr)
 {
     if (!region_is_shareable(mr)) {
-        if (mr->owner && object_dynamic_cast(mr->owner, TYPE_MEMORY_BACKEND)) {
+        Object *owner = memory_region_owner(mr);
+
+        if (owner && object_dynamic_cast(owner, TYPE_MEMORY_BACKEND)) {
             vgpu_conn_complain(dev, "guest memory '%s' is private to QEMU, DMA "
                                "to it will fail; its memory backend needs "
                                "share=on", memory_region_name(mr));
@@ -95,6 +97,7 @@ static MemoryRegion *find_private_ram(MemoryRegion *mr)
 
 static bool check_memory(Error **errp)
 {
+    ERRP_GUARD();
     MachineState *ms = MACHINE(qdev_get_machine());
     MemoryRegion *mr = ms->ram ? find_private_ram(ms->ram) : NULL;
 
@@ -120,6 +123,7 @@ static bool check_memory(Error **errp)
 
 static bool check_iommu(Error **errp)
 {
+    ERRP_GUARD();
     Object *iommu = object_resolve_path_type("", "intel-iommu", NULL);
 
     if (object_resolve_path_type("", "amd-iommu", NULL)) {
