@@ -330,10 +330,10 @@ uint16_t vgpu_gbufs_find(const struct vgpu_gbufs *bufs, uint32_t id, uint32_t ac
 
     if (!buf || buf->state != GBUF_LIVE)
         return VGPU_ST_BAD_BUFFER;
-    if ((buf->flags & access) != access)
-        return VGPU_ST_BAD_ACCESS;
     if (__builtin_add_overflow(off, bytes, &end) || end > buf->bytes)
         return VGPU_ST_BAD_RANGE;
+    if ((buf->flags & access) != access)
+        return VGPU_ST_BAD_ACCESS;
     *out = buf;
     return VGPU_ST_OK;
 }

@@ -66,7 +66,7 @@ bool vgpu_gbufs_is_gone(const struct vgpu_gbufs *bufs, uint32_t id);
 
 /*
  * A guest's command names [off, off + bytes) of buffer `id` for direction `access` (VGPU_BUF_DEVICE_*).
- * VGPU_ST_OK with *out, or BAD_BUFFER, BAD_ACCESS, BAD_RANGE.
+ * VGPU_ST_OK with *out, or BAD_BUFFER, BAD_RANGE, BAD_ACCESS, checked in this order.
  */
 uint16_t vgpu_gbufs_find(const struct vgpu_gbufs *bufs, uint32_t id, uint32_t access, uint64_t off,
                          uint64_t bytes, struct vgpu_gbuf **out)

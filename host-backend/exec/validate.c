@@ -52,15 +52,19 @@ static uint16_t check_copy(const struct vgpu_validator *v, const struct vgpu_sqe
     const struct vgpu_cmd_copy *c = &sqe->u.copy;
     uint32_t access =
         job->opcode == VGPU_CMD_COPY_H2D ? VGPU_BUF_DEVICE_READS : VGPU_BUF_DEVICE_WRITES;
+    uint16_t status;
     uint64_t end;
 
     job->u.copy.dev_addr = le64toh(c->dev_addr);
     job->u.copy.bytes = le64toh(c->bytes);
     job->u.copy.buf_off = le64toh(c->buf_off);
+    status = vgpu_gbufs_find(v->bufs, le32toh(c->buf), access, job->u.copy.buf_off,
+                             job->u.copy.bytes, &job->u.copy.buf);
+    if (status != VGPU_ST_OK)
+        return status;
     if (__builtin_add_overflow(job->u.copy.dev_addr, job->u.copy.bytes, &end))
         return VGPU_ST_BAD_ADDRESS;
-    return vgpu_gbufs_find(v->bufs, le32toh(c->buf), access, job->u.copy.buf_off, job->u.copy.bytes,
-                           &job->u.copy.buf);
+    return VGPU_ST_OK;
 }
 
 static uint16_t check_d2d(const struct vgpu_validator *v, const struct vgpu_sqe *sqe,

@@ -5,7 +5,7 @@
  * The caller copied the submission out of the ring once; everything here reads that copy.  One
  * table row per opcode says what class of order it has, which bytes of the payload must be
  * zero and which function checks the rest; an opcode without a row is refused.  The checks are made
- * in the order opcode, flags, reserved bytes, stream, values, buffers, so a command with
+ * in the order opcode, flags, reserved bytes, stream, values, buffers, addresses, so a command with
  * several faults is refused the same way every time.
  *
  * Device addresses, modules, functions and events are left to the executor, which alone knows

@@ -443,6 +443,38 @@ START_TEST(empty_copies_and_edges_are_allowed)
 }
 END_TEST
 
+/* VGPU-CMD-003: break everything, then mend one thing after the other. */
+START_TEST(checks_are_made_in_the_order_of_the_spec)
+{
+    struct world w;
+    struct vgpu_sqe sqe = valid(VGPU_CMD_COPY_D2H);
+
+    world_init(&w);
+    sqe.flags = 1;
+    sqe.stream = 10;
+    sqe.u.copy.rsvd[3] = 1;
+    sqe.u.copy.buf = 3;
+    sqe.u.copy.bytes = BUF_BYTES;
+    sqe.u.copy.dev_addr = UINT64_MAX;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_FLAGS);
+    sqe.flags = 0;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_RESERVED);
+    sqe.u.copy.rsvd[3] = 0;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_HANDLE);
+    sqe.stream = 9;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_BUFFER);
+    sqe.u.copy.buf = BUF_READ;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_RANGE);
+    sqe.u.copy.buf_off = 0;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_ACCESS);
+    sqe.u.copy.buf = BUF_WRITE;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_BAD_ADDRESS);
+    sqe.u.copy.dev_addr = 0x10000;
+    ck_assert_uint_eq(check_only(&w, &sqe), VGPU_ST_OK);
+    vgpu_gbufs_fini(&w.bufs);
+}
+END_TEST
+
 START_TEST(dropped_buffer_is_refused)
 {
     struct world w;
@@ -473,6 +505,7 @@ Suite *validate_suite(void)
     tcase_add_test(tc, calls_carry_what_the_submission_said);
     tcase_add_test(tc, one_broken_field_is_refused);
     tcase_add_test(tc, empty_copies_and_edges_are_allowed);
+    tcase_add_test(tc, checks_are_made_in_the_order_of_the_spec);
     tcase_add_test(tc, dropped_buffer_is_refused);
     suite_add_tcase(s, tc);
     return s;
