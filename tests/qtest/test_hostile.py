@@ -80,7 +80,7 @@ def fixed(command, payload, fds=0):
     return {command: answer}
 
 
-# ---- Refused in the handshake: one table, one test per line ----
+# ---- Refused in the handshake: one table, one test per line (VGPU-BUS-003) ----
 
 def version_payload(major, minor, json):
     return struct.pack("<HH", major, minor) + json

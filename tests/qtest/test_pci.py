@@ -15,7 +15,10 @@ def absent():
 
 @tap.test("identity in config space is that of hw.h")
 def identity():
+    # VGPU-PCI-001
     with Qemu(absent()) as qemu:
+        tap.equal(qemu.config(0x0c) >> 16 & 0xff, 0, "header type")
+        tap.equal(qemu.config(0x3c) >> 8 & 0xff, 0, "interrupt pin")
         tap.equal(qemu.config(0x00), 0x76671234, "device and vendor")
         tap.equal(qemu.config(0x08), 0x03020001, "class and revision")
         tap.equal(qemu.config(0x2c), 0x00011234, "subsystem")
@@ -23,7 +26,9 @@ def identity():
 
 @tap.test("BARs 0, 2 and 4 are 64-bit memory of the right sizes, others absent")
 def bars():
+    # VGPU-PCI-002
     with Qemu(absent()) as qemu:
+        tap.equal([qemu.config(0x10 + 4 * n) & 0xf for n in range(6)], [4, 0, 4, 0, 4, 0], "types")
         for bar, size in BAR_BYTES.items():
             at = 0x10 + 4 * bar
             tap.equal(qemu.config(at) & 0xf, 0x4, f"BAR {bar} type")
@@ -35,6 +40,7 @@ def bars():
 
 @tap.test("MSI-X has 32 vectors, table and pending bits in BAR 4")
 def msix_capability():
+    # VGPU-PCI-003
     with Qemu(absent()) as qemu:
         at = qemu.capability(0x11)
         tap.equal(qemu.config(at) >> 16 & 0x7ff, 31, "table size")
@@ -44,14 +50,17 @@ def msix_capability():
 
 @tap.test("PCI Express endpoint capability offers function level reset")
 def express():
+    # VGPU-PCI-004
     with Qemu(absent()) as qemu:
         at = qemu.capability(0x10)
         tap.true(at, "no PCI Express capability")
+        tap.equal(qemu.config(at) >> 16 & 0xf, 2, "version")
         tap.true(qemu.config(at + 4) & 1 << 28, "no FLR")
 
 
 @tap.test("with no back end reads give all-ones, writes are dropped, nothing breaks")
 def all_ones():
+    # VGPU-BUS-006
     with Qemu(absent()) as qemu:
         qemu.map_bars()
         for offset in (0, 4, 0x18, 0xc0, 0x1fc, 0x3ffc):

@@ -100,6 +100,7 @@ def all_contexts():
 
 @tap.test("test registers: echo, interrupts, DMA")
 def test_registers():
+    # VGPU-REG-021
     with Machine() as (qemu, _, _):
         echoes(qemu)
         interrupts(qemu)
@@ -110,6 +111,7 @@ def test_registers():
 
 @tap.test("the heartbeat advances")
 def heartbeat():
+    # VGPU-REG-030
     with Machine() as (qemu, _, _):
         first = qemu.register(HEARTBEAT)
         tap.true(1 <= qemu.register(HEARTBEAT_MS) <= 1000, "HEARTBEAT_MS")
@@ -118,6 +120,7 @@ def heartbeat():
 
 @tap.test("an access of a size the device does not take sets its error bit")
 def access_error():
+    # VGPU-REG-003
     with Machine() as (qemu, _, _):
         for offset, size in ((0, 1), (0, 2), (2, 4)):
             qemu.read(BAR[0] + offset, size)
@@ -147,6 +150,7 @@ def dma_faults():
 
 @tap.test("FLR, system_reset and the reset register bring the device back to DISABLED")
 def resets():
+    # VGPU-PCI-030, VGPU-LIFE-020
     with Machine() as (qemu, daemon, machine):
         generation = qemu.register(GENERATION)
 
@@ -172,6 +176,7 @@ def resets():
 
 @tap.test("vgpud killed and started again, 10 times: all-ones, then a new generation")
 def killed():
+    # VGPU-BUS-006, VGPU-LIFE-031
     with Machine() as (qemu, daemon, machine):
         generations = [qemu.register(GENERATION)]
         for _ in range(10):
