@@ -100,7 +100,14 @@ static uint64_t sreg_of_warp(const struct ptx_warp *w, const struct ptx_frame *f
     }
 }
 
-static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame)
+static bool sreg_is_of_block(enum ptx_sreg sreg)
+{
+    return (sreg >= PTX_SR_ctaid_x && sreg <= PTX_SR_ctaid_z) ||
+           (sreg >= PTX_SR_clusterid_x && sreg <= PTX_SR_clusterid_z);
+}
+
+/* All of them, or those that differ from one block to the next of the same launch. */
+static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame, bool of_block_only)
 {
     const struct ptx_code *code = frame->code;
 
@@ -108,8 +115,11 @@ static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame)
         const struct ptx_slot_init *init = &code->inits[k];
         enum ptx_sreg sreg = (enum ptx_sreg)init->sreg;
         bool varies = sreg_varies(sreg);
-        uint64_t value = varies ? 0 : sreg_of_warp(w, frame, sreg);
+        uint64_t value;
 
+        if (of_block_only && !sreg_is_of_block(sreg))
+            continue;
+        value = varies ? 0 : sreg_of_warp(w, frame, sreg);
         for (uint32_t l = 0; l < PTX_LANES; l++) {
             if (varies)
                 value = sreg_of_lane(w, l, sreg);
@@ -170,7 +180,7 @@ struct ptx_frame *ptx_frame_get(struct ptx_warp *w, const struct ptx_code *code,
     frame->depth = parent ? parent->depth + 1 : 0;
     frame->local_offset = local_offset;
     frame->mask = 0;
-    frame_sregs(w, frame);
+    frame_sregs(w, frame, false);
     return frame;
 }
 
@@ -273,6 +283,7 @@ struct ptx_cta *ptx_cta_create(struct ptx_worker *worker)
         w->root = frame_new(run, run->code);
         if (!w->root || !ptx_local_reserve(w, run->code->local_bytes))
             goto fail;
+        frame_sregs(w, w->root, false);
     }
     return cta;
 fail:
@@ -290,6 +301,7 @@ void ptx_cta_start(struct ptx_cta *cta, uint64_t block)
     cta->live_threads = run->threads;
     cta->faulted = false;
     memset(cta->barriers, 0, sizeof(cta->barriers));
+    cta->open_barriers = 0;
     for (uint32_t k = 0; k < cta->warp_count; k++) {
         struct ptx_warp *w = &cta->warps[k];
         uint32_t left = run->threads - k * PTX_LANES;
@@ -297,9 +309,9 @@ void ptx_cta_start(struct ptx_cta *cta, uint64_t block)
         w->live = left >= PTX_LANES ? PTX_FULL : (1u << left) - 1;
         w->blocked = w->waiting = w->cc = 0;
         w->force = w->rotate = false;
-        w->mask = 0;
+        w->converged = true;
         w->root->mask = w->live;
-        frame_sregs(w, w->root);
+        frame_sregs(w, w->root, true);
         for (uint32_t l = 0; l < PTX_LANES; l++) {
             w->pc[l] = run->code->insns;
             w->frames[l] = w->root;
@@ -378,56 +390,46 @@ enum ptx_cta_result ptx_cta_run(struct ptx_cta *cta)
 /* --- barriers and exits --- */
 static void barrier_wake(struct ptx_warp *w, uint32_t id, const struct ptx_barrier *bar)
 {
-    uint32_t lanes = w->blocked;
+    uint32_t lanes = 0;
+    const struct ptx_insn *i = NULL;
+    bool same = true;
 
-    for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    for (uint32_t rest = w->blocked; rest; rest &= rest - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(rest);
-        const struct ptx_insn *i = w->pc[l];
 
         if (w->barrier[l] != id)
             continue;
+        same &= !i || i == w->pc[l];
+        i = w->pc[l];
+        lanes |= 1u << l;
         if (i->flags & 2) { /* bar.red: its result */
             uint32_t value = i->f == 0 ? bar->count : (i->f == 1 ? bar->all : bar->any) ? PTX_FULL : 0;
 
             ((uint32_t *)(void *)(w->frames[l]->regs + i->d))[l] = value;
         }
         w->pc[l] = i + 1;
-        w->blocked &= ~(1u << l);
     }
+    w->converged = w->converged && same && lanes == w->live;
+    w->blocked &= ~lanes;
     w->waiting = 0;
 }
 
-static bool barrier_is_complete(const struct ptx_cta *cta, uint32_t id)
+/* By count, or because every live thread waits here: nobody else can come. */
+static bool barrier_is_complete(const struct ptx_cta *cta, const struct ptx_barrier *bar)
 {
-    const struct ptx_barrier *bar = &cta->barriers[id];
-    uint32_t live = 0;
-
-    if (!bar->is_open)
-        return false;
-    if (bar->expected && bar->arrived >= bar->expected)
-        return true;
-    /* every live thread is here: nobody else can come */
-    for (uint32_t k = 0; k < cta->warp_count; k++) {
-        const struct ptx_warp *w = &cta->warps[k];
-
-        if (w->live & ~w->blocked)
-            return false;
-        for (uint32_t rest = w->live; rest; rest &= rest - 1) {
-            if (w->barrier[__builtin_ctz(rest)] != id)
-                return false;
-            live++;
-        }
-    }
-    return live && !bar->expected;
+    if (bar->expected)
+        return bar->arrived >= bar->expected;
+    return bar->waiting && bar->waiting == cta->live_threads;
 }
 
 void ptx_barrier_release(struct ptx_cta *cta, uint32_t id)
 {
     struct ptx_barrier bar = cta->barriers[id];
 
-    if (!barrier_is_complete(cta, id))
+    if (!bar.is_open || !barrier_is_complete(cta, &bar))
         return;
     memset(&cta->barriers[id], 0, sizeof(cta->barriers[id]));
+    cta->open_barriers &= ~(1u << id);
     cta->progress++;
     for (uint32_t k = 0; k < cta->warp_count; k++)
         if (cta->warps[k].blocked)
@@ -438,7 +440,7 @@ void ptx_lanes_exit(struct ptx_warp *w, uint32_t lanes)
 {
     struct ptx_cta *cta = w->cta;
 
-    for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    for (uint32_t rest = w->frame == w->root ? 0 : lanes; rest; rest &= rest - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(rest);
         struct ptx_frame *frame = w->frames[l];
 
@@ -453,10 +455,10 @@ void ptx_lanes_exit(struct ptx_warp *w, uint32_t lanes)
         w->frames[l] = w->root;
     }
     w->live &= ~lanes;
+    w->converged = false;
     w->waiting = 0;
     cta->progress++;
     cta->live_threads -= (uint32_t)__builtin_popcount(lanes);
-    for (uint32_t id = 0; id < PTX_BARRIERS; id++)
-        if (cta->barriers[id].is_open)
-            ptx_barrier_release(cta, id);
+    for (uint32_t open = cta->open_barriers; open; open &= open - 1)
+        ptx_barrier_release(cta, (uint32_t)__builtin_ctz(open));
 }

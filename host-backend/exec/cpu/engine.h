@@ -146,6 +146,7 @@ struct ptx_warp {
     uint32_t waiting; /* at a .sync operation of the warp */
     uint32_t cc;      /* carry flags (PTX ISA "Extended-Precision Arithmetic") */
     bool is_divergent;
+    bool converged;   /* all live lanes have the same frame and program counter */
     bool force;       /* let a partial .sync group pass: everybody else is stuck too */
     bool rotate;
     uint8_t barrier[PTX_LANES];
@@ -159,7 +160,8 @@ struct ptx_warp {
 };
 
 struct ptx_barrier {
-    uint32_t arrived;
+    uint32_t arrived;  /* threads, and what makes whole warps of them */
+    uint32_t waiting;  /* threads that are blocked here */
     uint32_t expected; /* 0: all live threads */
     bool all, any;
     uint32_t count;
@@ -183,6 +185,7 @@ struct ptx_cta {
     uint8_t *shared;
     uint32_t shared_bytes;
     struct ptx_barrier barriers[PTX_BARRIERS];
+    uint32_t open_barriers; /* bit set */
     bool faulted;
     struct ptx_counts counts;
     uint64_t progress; /* stores and barrier releases: a block without any may be spinning */

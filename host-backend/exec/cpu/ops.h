@@ -102,7 +102,12 @@ static inline uint32_t pred_mask(const struct ptx_warp *w, uint32_t offset)
 
 static inline void warp_park(struct ptx_warp *w, uint32_t lanes, const struct ptx_insn *at)
 {
-    ACTIVE(lanes) w->pc[l] = at;
+    w->converged = lanes == w->live;
+    if (w->converged) {
+        LANES w->pc[l] = at;
+    } else {
+        ACTIVE(lanes) w->pc[l] = at;
+    }
 }
 
 #define HAS(mod) ptx_mods_has(&in->mods, PTX_M_##mod)

@@ -75,6 +75,7 @@ static ptx_next_insn brx(struct ptx_warp *w, const struct ptx_insn *i)
         w->pc[l] = site->targets[a[l]];
         backward |= w->pc[l] <= i;
     }
+    w->converged = false;
     if (backward)
         w->ticks--;
     return PTX_PARKED;
@@ -147,6 +148,7 @@ static ptx_next_insn enter(struct ptx_warp *w, const struct ptx_insn *i, const s
         w->frames[l] = frame;
         w->pc[l] = code->insns;
     }
+    w->converged = w->mask == w->live;
     w->ticks--;
     return PTX_PARKED;
 }
@@ -213,6 +215,7 @@ static ptx_next_insn ret(struct ptx_warp *w, const struct ptx_insn *i)
         w->frames[l] = caller;
         w->pc[l] = frame->call + 1;
     }
+    w->converged = w->mask == w->live;
     frame->mask &= ~w->mask;
     if (!frame->mask)
         ptx_frame_put(w, frame);
@@ -252,7 +255,7 @@ enum { BAR_SYNC, BAR_ARRIVE, BAR_RED };
 static ptx_next_insn barrier(struct ptx_warp *w, const struct ptx_insn *i, uint32_t kind)
 {
     uint32_t first = (uint32_t)__builtin_ctz(w->mask), id = REG(uint32_t, i->a)[first];
-    uint32_t count = i->flags & 1 ? REG(uint32_t, i->b)[first] : 0, here = 0;
+    uint32_t count = i->flags & 1 ? REG(uint32_t, i->b)[first] : 0, here;
     struct ptx_cta *cta = w->cta;
     struct ptx_barrier *bar;
 
@@ -262,8 +265,10 @@ static ptx_next_insn barrier(struct ptx_warp *w, const struct ptx_insn *i, uint3
         return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, first, 0, 0,
                          "a barrier's thread count is not a multiple of 32");
     bar = &cta->barriers[id];
-    if (!bar->is_open)
+    if (!bar->is_open) {
         *bar = (struct ptx_barrier){.is_open = true, .all = true, .expected = count};
+        cta->open_barriers |= 1u << id;
+    }
     cta->counts.barriers++;
     if (kind == BAR_RED) {
         uint32_t set = pred_mask(w, i->c) & w->mask;
@@ -274,14 +279,18 @@ static ptx_next_insn barrier(struct ptx_warp *w, const struct ptx_insn *i, uint3
     }
     if (kind != BAR_ARRIVE) {
         w->blocked |= w->mask;
-        ACTIVE(w->mask) w->barrier[l] = (uint8_t)id;
+        bar->waiting += (uint32_t)__builtin_popcount(w->mask);
+        if (w->mask == PTX_FULL)
+            memset(w->barrier, (int)id, sizeof(w->barrier));
+        else
+            ACTIVE(w->mask) w->barrier[l] = (uint8_t)id;
         warp_park(w, w->mask, i);
     } else {
         warp_park(w, w->mask, i + 1);
     }
-    ACTIVE(w->blocked) here |= (uint32_t)(w->barrier[l] == id) << l;
-    if (kind == BAR_ARRIVE)
-        here |= w->mask;
+    here = w->mask;
+    if (here != w->live)
+        ACTIVE(w->blocked) here |= (uint32_t)(w->barrier[l] == id) << l;
     bar->arrived += (uint32_t)__builtin_popcount(w->mask);
     if (here == w->live)
         bar->arrived += PTX_LANES - (uint32_t)__builtin_popcount(w->live);

@@ -15,6 +15,10 @@
  */
 #include "ops.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #define SELECTOR(id)                                                                                                  \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
@@ -35,26 +39,6 @@ static inline void addresses(const struct ptx_warp *w, const struct ptx_insn *i,
 static inline struct ptx_tlb *tlb_of(const struct ptx_warp *w, const struct ptx_insn *i)
 {
     return &w->tlb[((uintptr_t)i / sizeof(*i)) % PTX_TLB_ENTRIES];
-}
-
-/* True if every active lane's access of `bytes` is aligned and inside [base, base + size). off[] gets offsets. */
-static inline bool all_inside(const struct ptx_warp *w, const uint64_t *va, uint64_t base, uint64_t size,
-                              uint32_t bytes, uint64_t *off)
-{
-    uint64_t bad = 0, limit = size - bytes;
-
-    if (size < bytes)
-        return false;
-    LANES off[l] = va[l] - base;
-    if (w->mask == PTX_FULL) {
-        for (uint32_t l = 0; l < PTX_LANES; l++)
-            bad |= (off[l] > limit ? 1ull : 0ull) | ((va[l]) & (bytes - 1));
-    } else {
-        for (uint32_t l = 0; l < PTX_LANES; l++)
-            bad |= ((off[l] > limit ? 1ull : 0ull) | ((va[l]) & (bytes - 1))) & w->vm64[l];
-        LANES off[l] &= w->vm64[l]; /* lanes that do not take part read offset 0 */
-    }
-    return !bad;
 }
 
 static inline uint64_t load_element(const uint8_t *p, uint32_t bytes)
@@ -127,9 +111,12 @@ static uint8_t *lane_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx
 }
 
 /* Host bytes of one element: granules of local memory are not contiguous, so 16-byte vectors go by element. */
-static ptx_next_insn slow_load(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space, const uint64_t *va)
+static ptx_next_insn slow_load(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space)
 {
     uint32_t total = (uint32_t)i->bytes * i->count;
+    uint64_t va[PTX_LANES];
+
+    addresses(w, i, va);
 
     ACTIVE(w->mask)
     {
@@ -150,9 +137,12 @@ static ptx_next_insn slow_load(struct ptx_warp *w, const struct ptx_insn *i, enu
     return i + 1;
 }
 
-static ptx_next_insn slow_store(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space, const uint64_t *va)
+static ptx_next_insn slow_store(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space)
 {
     uint32_t total = (uint32_t)i->bytes * i->count;
+    uint64_t va[PTX_LANES];
+
+    addresses(w, i, va);
 
     ACTIVE(w->mask)
     {
@@ -169,87 +159,157 @@ static ptx_next_insn slow_store(struct ptx_warp *w, const struct ptx_insn *i, en
     return i + 1;
 }
 
-/* --- vectorised element moves between host memory and registers --- */
-#define GATHER(T, TD, CAST)                                                                                           \
-    do {                                                                                                              \
-        TD *d_ = REG(TD, reg);                                                                                        \
-        if (w->mask == PTX_FULL) {                                                                                    \
-            LANES d_[l] = (TD)(CAST)*(const T *)(const void *)(host + off[l]);                                        \
-        } else {                                                                                                      \
-            LANES                                                                                                     \
-            {                                                                                                         \
-                TD r_ = (TD)(CAST)*(const T *)(const void *)(host + off[l]);                                          \
-                d_[l] = VM(TD) ? r_ : d_[l];                                                                          \
-            }                                                                                                         \
-        }                                                                                                             \
-    } while (0)
+/* --- element moves between host memory and registers --- */
+#define CHUNK 8u /* lanes that are looked at together */
+
+/*
+ * 32-bit loads: eight lanes at a time, since blocks of 8 or 16 threads wide make rows of consecutive or equal
+ * addresses; what is neither is gathered.
+ */
+static inline void gather32(struct ptx_warp *w, uint32_t reg, const uint8_t *host, const uint32_t *off)
+{
+    uint32_t *d = REG(uint32_t, reg);
+
+#if defined(__AVX2__)
+    const __m256i steps = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+
+    for (uint32_t k = 0; k < PTX_LANES; k += CHUNK) {
+        __m256i o = _mm256_loadu_si256((const __m256i *)(const void *)(off + k)), value;
+        __m256i delta = _mm256_sub_epi32(o, _mm256_set1_epi32((int)off[k]));
+
+        if (_mm256_testz_si256(delta, delta)) {
+            value = _mm256_set1_epi32(*(const int *)(const void *)(host + off[k]));
+        } else {
+            __m256i differs = _mm256_xor_si256(delta, steps);
+
+            if (_mm256_testz_si256(differs, differs))
+                value = _mm256_loadu_si256((const __m256i *)(const void *)(host + off[k]));
+            else
+                value = _mm256_setr_epi32(
+                    *(const int *)(const void *)(host + off[k]), *(const int *)(const void *)(host + off[k + 1]),
+                    *(const int *)(const void *)(host + off[k + 2]), *(const int *)(const void *)(host + off[k + 3]),
+                    *(const int *)(const void *)(host + off[k + 4]), *(const int *)(const void *)(host + off[k + 5]),
+                    *(const int *)(const void *)(host + off[k + 6]), *(const int *)(const void *)(host + off[k + 7]));
+        }
+        if (w->mask != PTX_FULL)
+            value = _mm256_blendv_epi8(_mm256_load_si256((const __m256i *)(const void *)(d + k)), value,
+                                       _mm256_load_si256((const __m256i *)(const void *)(w->vm32 + k)));
+        _mm256_store_si256((__m256i *)(void *)(d + k), value);
+    }
+#else
+    LANES
+    {
+        uint32_t r_ = *(const uint32_t *)(const void *)(host + off[l]);
+
+        d[l] = w->vm32[l] ? r_ : d[l];
+    }
+#endif
+}
 
 static inline void gather(struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg, const uint8_t *host,
-                          const uint64_t *off)
+                          const uint32_t *off)
 {
     bool plain = !(i->flags & (PTX_I_WIDE | PTX_I_SIGNED));
 
-    if (i->bytes == 4 && plain)
-        GATHER(uint32_t, uint32_t, uint32_t);
-    else if (i->bytes == 8)
-        GATHER(uint64_t, uint64_t, uint64_t);
-    else if (i->bytes == 1 && plain)
-        GATHER(uint8_t, uint32_t, uint32_t);
-    else if (i->bytes == 2 && plain)
-        GATHER(uint16_t, uint32_t, uint32_t);
-    else
+    if (i->bytes == 4 && plain) {
+        gather32(w, reg, host, off);
+    } else if (i->bytes == 8) {
+        uint64_t *d = REG(uint64_t, reg);
+
+        for (uint32_t l = 0; l < PTX_LANES; l++) {
+            uint64_t r_ = *(const uint64_t *)(const void *)(host + off[l]);
+
+            d[l] = w->vm64[l] ? r_ : d[l];
+        }
+    } else {
         ACTIVE(w->mask) write_lane(w, i, reg, l, load_element(host + off[l], i->bytes));
-}
-
-static inline bool is_consecutive(const uint64_t *off, uint32_t step)
-{
-    uint64_t differs = 0;
-
-    for (uint32_t l = 0; l < PTX_LANES; l++)
-        differs |= off[l] - off[0] - (uint64_t)l * step;
-    return !differs;
-}
-
-static inline bool is_uniform(const uint64_t *off)
-{
-    uint64_t differs = 0;
-
-    for (uint32_t l = 0; l < PTX_LANES; l++)
-        differs |= off[l] - off[0];
-    return !differs;
-}
-
-static inline void load_from(struct ptx_warp *w, const struct ptx_insn *i, const uint8_t *host, const uint64_t *off)
-{
-    if (i->count == 1 && i->bytes == 4 && w->mask == PTX_FULL && !(i->flags & (PTX_I_WIDE | PTX_I_SIGNED))) {
-        uint32_t *d = REG(uint32_t, i->d);
-
-        if (is_consecutive(off, 4)) {
-            memcpy(d, host + off[0], 4 * PTX_LANES);
-            return;
-        }
-        if (is_uniform(off)) {
-            uint32_t value = (uint32_t)load_element(host + off[0], 4);
-
-            LANES d[l] = value;
-            return;
-        }
     }
+}
+
+static inline bool is_consecutive(const uint32_t *off, uint32_t step)
+{
+    uint32_t differs = 0;
+
+    for (uint32_t l = 0; l < PTX_LANES; l++)
+        differs |= off[l] - off[0] - l * step;
+    return !differs;
+}
+
+static inline void load_from(struct ptx_warp *w, const struct ptx_insn *i, const uint8_t *host, const uint32_t *off)
+{
     for (uint32_t k = 0; k < i->count; k++)
         gather(w, i, element_reg(i, k), host + k * i->bytes, off);
 }
 
-static inline void store_to(struct ptx_warp *w, const struct ptx_insn *i, uint8_t *host, const uint64_t *off)
+static inline void store_to(struct ptx_warp *w, const struct ptx_insn *i, uint8_t *host, const uint32_t *off)
 {
-    if (i->count == 1 && i->bytes == 4 && w->mask == PTX_FULL && !(i->flags & PTX_I_WIDE) && is_consecutive(off, 4)) {
-        memcpy(host + off[0], REG(uint32_t, i->d), 4 * PTX_LANES);
-        return;
+    if (i->count == 1 && w->mask == PTX_FULL) {
+        if (i->bytes == 4 && !(i->flags & PTX_I_WIDE) && is_consecutive(off, 4)) {
+            memcpy(host + off[0], REG(uint32_t, i->d), 4 * PTX_LANES);
+            return;
+        }
+        if (i->bytes == 8 && is_consecutive(off, 8)) {
+            memcpy(host + off[0], REG(uint64_t, i->d), 8 * PTX_LANES);
+            return;
+        }
     }
     for (uint32_t k = 0; k < i->count; k++) {
         uint32_t reg = element_reg(i, k);
 
-        ACTIVE(w->mask) store_element(host + off[l] + k * i->bytes, read_lane(w, i, reg, l), i->bytes);
+        if (i->bytes == 4 && !(i->flags & PTX_I_WIDE)) {
+            const uint32_t *s = REG(uint32_t, reg);
+
+            ACTIVE(w->mask) *(uint32_t *)(void *)(host + off[l] + k * 4) = s[l];
+        } else {
+            ACTIVE(w->mask) store_element(host + off[l] + k * i->bytes, read_lane(w, i, reg, l), i->bytes);
+        }
     }
+}
+
+/*
+ * Offsets of all active lanes from `base`, if every access of `bytes` is aligned and below `size`: 32 bits are
+ * enough, since offsets of 4 GiB and more are refused here (and then go the slow way). Other lanes get offset 0.
+ */
+static inline bool offsets(const struct ptx_warp *w, const struct ptx_insn *i, uint64_t base, uint64_t size,
+                           uint32_t bytes, uint32_t *off)
+{
+    uint32_t limit, bad = 0;
+
+    if (size < bytes)
+        return false;
+    limit = size - bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)(size - bytes);
+    if (i->flags & PTX_I_ADDR64) {
+        const uint64_t *a = REG(uint64_t, i->a);
+        uint64_t delta = i->imm - base, high = 0;
+
+        if (w->mask == PTX_FULL) {
+            for (uint32_t l = 0; l < PTX_LANES; l++) {
+                uint64_t o = a[l] + delta;
+
+                high |= o;
+                off[l] = (uint32_t)o;
+            }
+        } else {
+            for (uint32_t l = 0; l < PTX_LANES; l++) {
+                uint64_t o = (a[l] + delta) & w->vm64[l];
+
+                high |= o;
+                off[l] = (uint32_t)o;
+            }
+        }
+        bad = (uint32_t)(high >> 32);
+    } else {
+        const uint32_t *a = REG(uint32_t, i->a);
+        uint32_t delta = (uint32_t)i->imm;
+
+        if (base)
+            return false; /* global addresses have more than 32 bits */
+        for (uint32_t l = 0; l < PTX_LANES; l++)
+            off[l] = (a[l] + delta) & w->vm32[l];
+    }
+    for (uint32_t l = 0; l < PTX_LANES; l++)
+        bad |= (off[l] > limit ? 1u : 0u) | (off[l] & (bytes - 1));
+    return !bad;
 }
 
 /* --- global, const, generic --- */
@@ -266,41 +326,38 @@ static inline bool tlb_fill(struct ptx_warp *w, struct ptx_tlb *tlb, uint64_t va
     return true;
 }
 
-static inline bool global_inside(struct ptx_warp *w, const struct ptx_insn *i, const uint64_t *va, uint64_t *off,
-                                 struct ptx_tlb **out)
+static inline bool global_inside(struct ptx_warp *w, const struct ptx_insn *i, struct ptx_tlb *tlb, uint32_t *off)
 {
-    struct ptx_tlb *tlb = tlb_of(w, i);
-    uint32_t total = (uint32_t)i->bytes * i->count;
+    uint32_t total = (uint32_t)i->bytes * i->count, first = (uint32_t)__builtin_ctz(w->mask);
 
-    *out = tlb;
-    if (all_inside(w, va, tlb->base, tlb->bytes, total, off))
+    if (offsets(w, i, tlb->base, tlb->bytes, total, off))
         return true;
-    return tlb_fill(w, tlb, va[__builtin_ctz(w->mask)]) && all_inside(w, va, tlb->base, tlb->bytes, total, off);
+    if (!(i->flags & PTX_I_ADDR64) || !tlb_fill(w, tlb, REG(uint64_t, i->a)[first] + i->imm))
+        return false;
+    return offsets(w, i, tlb->base, tlb->bytes, total, off);
 }
 
 static ptx_next_insn ld_global(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES], off[PTX_LANES];
-    struct ptx_tlb *tlb;
+    uint32_t off[PTX_LANES];
+    struct ptx_tlb *tlb = tlb_of(w, i);
 
-    addresses(w, i, va);
     w->cta->counts.load_bytes += (uint64_t)__builtin_popcount(w->mask) * i->bytes * i->count;
-    if (!global_inside(w, i, va, off, &tlb))
-        return slow_load(w, i, PTX_SPACE_GLOBAL, va);
+    if (!global_inside(w, i, tlb, off))
+        return slow_load(w, i, PTX_SPACE_GLOBAL);
     load_from(w, i, tlb->host, off);
     return i + 1;
 }
 
 static ptx_next_insn st_global(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES], off[PTX_LANES];
-    struct ptx_tlb *tlb;
+    uint32_t off[PTX_LANES];
+    struct ptx_tlb *tlb = tlb_of(w, i);
 
-    addresses(w, i, va);
     w->cta->counts.store_bytes += (uint64_t)__builtin_popcount(w->mask) * i->bytes * i->count;
     w->cta->progress++;
-    if (!global_inside(w, i, va, off, &tlb) || tlb->is_readonly)
-        return slow_store(w, i, PTX_SPACE_GLOBAL, va);
+    if (!global_inside(w, i, tlb, off) || tlb->is_readonly)
+        return slow_store(w, i, PTX_SPACE_GLOBAL);
     store_to(w, i, tlb->host, off);
     return i + 1;
 }
@@ -308,22 +365,20 @@ static ptx_next_insn st_global(struct ptx_warp *w, const struct ptx_insn *i)
 /* --- shared --- */
 static ptx_next_insn ld_shared(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES], off[PTX_LANES];
+    uint32_t off[PTX_LANES];
 
-    addresses(w, i, va);
-    if (!all_inside(w, va, 0, w->cta->shared_bytes, (uint32_t)i->bytes * i->count, off))
-        return slow_load(w, i, PTX_SPACE_SHARED, va);
+    if (!offsets(w, i, 0, w->cta->shared_bytes, (uint32_t)i->bytes * i->count, off))
+        return slow_load(w, i, PTX_SPACE_SHARED);
     load_from(w, i, w->cta->shared, off);
     return i + 1;
 }
 
 static ptx_next_insn st_shared(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES], off[PTX_LANES];
+    uint32_t off[PTX_LANES];
 
-    addresses(w, i, va);
-    if (!all_inside(w, va, 0, w->cta->shared_bytes, (uint32_t)i->bytes * i->count, off))
-        return slow_store(w, i, PTX_SPACE_SHARED, va);
+    if (!offsets(w, i, 0, w->cta->shared_bytes, (uint32_t)i->bytes * i->count, off))
+        return slow_store(w, i, PTX_SPACE_SHARED);
     store_to(w, i, w->cta->shared, off);
     return i + 1;
 }
@@ -331,18 +386,12 @@ static ptx_next_insn st_shared(struct ptx_warp *w, const struct ptx_insn *i)
 /* --- local, by address --- */
 static ptx_next_insn ld_local(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES];
-
-    addresses(w, i, va);
-    return slow_load(w, i, PTX_SPACE_LOCAL, va);
+    return slow_load(w, i, PTX_SPACE_LOCAL);
 }
 
 static ptx_next_insn st_local(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES];
-
-    addresses(w, i, va);
-    return slow_store(w, i, PTX_SPACE_LOCAL, va);
+    return slow_store(w, i, PTX_SPACE_LOCAL);
 }
 
 /* --- local and function parameters at an offset of the frame that the decoder has checked --- */
@@ -419,10 +468,7 @@ static ptx_next_insn ld_param_const(struct ptx_warp *w, const struct ptx_insn *i
 
 static ptx_next_insn ld_param(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint64_t va[PTX_LANES];
-
-    addresses(w, i, va);
-    return slow_load(w, i, PTX_SPACE_PARAM, va);
+    return slow_load(w, i, PTX_SPACE_PARAM);
 }
 
 static ptx_next_insn nop(struct ptx_warp *w, const struct ptx_insn *i)

@@ -62,6 +62,19 @@ static void sched_group(struct ptx_warp *w, uint32_t leader)
         warp_set_mask(w, group);
 }
 
+/* The usual case: nobody to compare with. */
+static inline void sched_all(struct ptx_warp *w)
+{
+    struct ptx_frame *frame = w->frames[__builtin_ctz(w->live)];
+
+    w->stop = frame->code->insns + frame->code->insn_count;
+    w->frame = frame;
+    w->regs = frame->regs;
+    w->is_divergent = false;
+    if (w->live != w->mask)
+        warp_set_mask(w, w->live);
+}
+
 static enum ptx_warp_result sched_run(struct ptx_warp *w)
 {
     w->ticks = PTX_QUANTUM;
@@ -72,7 +85,10 @@ static enum ptx_warp_result sched_run(struct ptx_warp *w)
 
         if (!ready)
             return w->live ? PTX_WARP_BLOCKED : PTX_WARP_DONE;
-        sched_group(w, w->rotate ? sched_rotated(w, ready) : sched_leader(w, ready));
+        if (w->converged && ready == w->live)
+            sched_all(w);
+        else
+            sched_group(w, w->rotate ? sched_rotated(w, ready) : sched_leader(w, ready));
         i = w->pc[__builtin_ctz(w->mask)];
         lanes = (uint32_t)__builtin_popcount(w->mask);
         do {
