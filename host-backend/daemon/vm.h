@@ -40,10 +40,11 @@
 /* What VGPU_REG_ADMIN_MAX_MS promises: the longest of these, and some air. */
 #define VM_ADMIN_MAX_MS 40000u
 
-#define VM_MAX_SG 262144u
-#define VM_MAX_CTX_RUNS                                                                            \
-    57344u /* mappings of one exec process: the kernel's default limit is 65530 */
-#define VM_MAX_OUT       8192u /* messages waiting for one exec process */
+#define VM_MAX_SG  262144u
+#define VM_MAX_OUT 8192u /* messages waiting for one exec process */
+/* Mappings of one exec process, of which the kernel allows 65530 unless told otherwise; bounds what
+ * the vm process keeps of a context's buffers, too. */
+#define VM_MAX_CTX_RUNS  57344u
 #define VM_MESSAGE_BYTES (sizeof(struct vgpu_xmsg) + VGPU_X_MAX_RUNS * sizeof(struct vgpu_xrun))
 
 enum vm_ctx_state { VM_CTX_FREE, VM_CTX_STARTING, VM_CTX_LIVE, VM_CTX_ENDING, VM_CTX_DEAD };
@@ -68,7 +69,7 @@ struct vm_buf {
     bool register_owed;   /* the device waits for vgpu_dev_buf_registered() */
     bool unregister_owed; /* ... for vgpu_dev_buf_unregistered() */
     uint64_t bytes;
-    uint32_t runs;
+    uint32_t runs; /* counted against VM_MAX_CTX_RUNS: runs or intervals, whichever are more */
     uint32_t interval_count;
     struct vm_interval *intervals; /* by address, without overlap */
 };

@@ -152,6 +152,7 @@ static VGPU_MUST_CHECK uint16_t buf_resolve(struct vm_ctx *ctx, struct vm_buf *b
                                             const struct vgpu_sg_entry *sg, uint32_t count,
                                             struct vm_runs *runs)
 {
+    struct vm_interval *intervals;
     uint32_t prot = (flags & VGPU_BUF_DEVICE_READS ? VGPU_DMA_READ : 0) |
                     (flags & VGPU_BUF_DEVICE_WRITES ? VGPU_DMA_WRITE : 0);
 
@@ -167,7 +168,11 @@ static VGPU_MUST_CHECK uint16_t buf_resolve(struct vm_ctx *ctx, struct vm_buf *b
             return VGPU_ST_BAD_DMA;
     }
     buf->interval_count = intervals_join(buf->intervals, count);
-    buf->runs = runs->count;
+    if (buf->interval_count > runs->max)
+        return VGPU_ST_HOST_RESOURCES;
+    intervals = reallocarray(buf->intervals, buf->interval_count, sizeof(*intervals));
+    buf->intervals = intervals ? intervals : buf->intervals;
+    buf->runs = runs->count > buf->interval_count ? runs->count : buf->interval_count;
     return VGPU_ST_OK;
 }
 
@@ -398,7 +403,7 @@ static bool vm_anyone_holds(struct vm *vm, const struct vm_interval *where, bool
 {
     bool holds = false;
 
-    for (uint32_t i = 0; vm->alive && i < vm->setup.config.contexts; i++)
+    for (uint32_t i = 0; vm->alive && i < vm->setup.config.contexts && (revoke || !holds); i++)
         holds |= ctx_holds(&vm->ctxs[i], where, revoke);
     return holds;
 }

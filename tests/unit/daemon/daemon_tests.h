@@ -12,5 +12,6 @@ Suite *log_suite(void);
 Suite *loop_suite(void);
 Suite *spawn_suite(void);
 Suite *isolation_suite(void);
+Suite *vm_suite(void);
 
 #endif
