@@ -27,3 +27,5 @@ $(O)/lib/pkgconfig/libvgpu.pc: guest-driver/lib/libvgpu.pc.in
 	@mkdir -p $(@D)
 	$(Q)sed -e 's|@prefix@|$(LIBVGPU_PREFIX)|; s|@libdir@|$(LIBVGPU_LIBDIR)|; s|@version@|$(VERSION)|' \
 		$< >$@
+
+$(eval $(call vgpu_test,libvgpu,tests/unit/lib/test_libvgpu.c tests/unit/lib/fake_kernel.c,vgpu,,-Iguest-driver/lib))

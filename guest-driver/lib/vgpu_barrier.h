@@ -37,15 +37,22 @@ static inline void vgpu_store_release(volatile uint32_t *word, uint32_t value)
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
+/* ThreadSanitizer does not model fences; a read-modify-write is one to the processor. */
 static inline void vgpu_full_fence(void)
 {
+#if defined(__SANITIZE_THREAD__)
+    static uint32_t dummy;
+
+    __atomic_fetch_add(&dummy, 0, __ATOMIC_SEQ_CST);
+#else
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
 }
 
 /* The doorbell: uncached, its value is ignored. */
 static inline void vgpu_ring_doorbell(volatile uint32_t *doorbell)
 {
-    *doorbell = 1;
+    __atomic_store_n(doorbell, 1, __ATOMIC_RELAXED);
 }
 
 static inline void vgpu_pause(void)
