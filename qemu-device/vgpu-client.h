@@ -13,8 +13,9 @@
 
 /* What one message may carry (the kernel's own limit for SCM_RIGHTS). */
 #define VGPU_CLIENT_MAX_FDS      253
-/* Largest payload of a command the peer may send us; all are refused. */
-#define VGPU_CLIENT_MAX_COMMAND  4096
+/* Data in a command of the peer, and with it its payload; all are refused. */
+#define VGPU_CLIENT_MAX_DATA     4096
+#define VGPU_CLIENT_MAX_COMMAND  (VGPU_CLIENT_MAX_DATA + 64)
 /* How many of them we refuse before the connection is given up. */
 #define VGPU_CLIENT_MAX_COMMANDS 1024
 /* Messages queued or unanswered before the peer counts as stuck. */

@@ -74,11 +74,17 @@ static int64_t now_ms(void)
 
 /* ---- Messages to the operator ---- */
 
-static const char *conn_name(VgpuDevice *dev)
+/* The id that the operator gave, else the address; to be freed. */
+static char *conn_name(VgpuDevice *dev)
 {
     DeviceState *qdev = DEVICE(dev);
+    PCIDevice *pci = PCI_DEVICE(dev);
 
-    return qdev->id ? qdev->id : PCI_DEVICE(dev)->name;
+    if (qdev->id) {
+        return g_strdup(qdev->id);
+    }
+    return g_strdup_printf("%02x:%02x.%x", pci_dev_bus_num(pci),
+                           PCI_SLOT(pci->devfn), PCI_FUNC(pci->devfn));
 }
 
 /* May one more message go out?  First says what has been held back. */
@@ -96,7 +102,9 @@ static bool message_allowed(VgpuDevice *dev)
         return false;
     }
     if (conn->suppressed) {
-        warn_report("vgpu-pci %s: %u messages suppressed", conn_name(dev),
+        g_autofree char *name = conn_name(dev);
+
+        warn_report("vgpu-pci %s: %u messages suppressed", name,
                     conn->suppressed);
         conn->suppressed = 0;
     }
@@ -113,7 +121,9 @@ void vgpu_conn_complain(VgpuDevice *dev, const char *fmt, ...)
     text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
     if (g_strcmp0(text, conn->last_complaint) != 0 && message_allowed(dev)) {
-        warn_report("vgpu-pci %s: %s", conn_name(dev), text);
+        g_autofree char *name = conn_name(dev);
+
+        warn_report("vgpu-pci %s: %s", name, text);
         g_free(conn->last_complaint);
         conn->last_complaint = g_steal_pointer(&text);
     }
@@ -127,8 +137,9 @@ static void enter_live(VgpuDevice *dev)
     timer_del(dev->conn.timer);
     vgpu_doorbell_wire(dev);
     if (message_allowed(dev)) {
-        info_report("vgpu-pci %s: connected to %s", conn_name(dev),
-                    dev->socket);
+        g_autofree char *name = conn_name(dev);
+
+        info_report("vgpu-pci %s: connected to %s", name, dev->socket);
     }
     g_free(dev->conn.last_complaint);
     dev->conn.last_complaint = NULL;

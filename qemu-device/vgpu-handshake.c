@@ -152,7 +152,7 @@ void vgpu_handshake_version(VgpuDevice *dev)
     g_autofree char *json = g_strdup_printf(
         "{\"capabilities\":{\"max_msg_fds\":%u,\"max_data_xfer_size\":%u,"
         "\"max_dma_maps\":%u,\"pgsizes\":%u}}",
-        VGPU_CLIENT_MAX_FDS, VFU_DEFAULT_DATA_XFER, VFU_DEFAULT_DMA_MAPS,
+        VGPU_CLIENT_MAX_FDS, VGPU_CLIENT_MAX_DATA, VFU_DEFAULT_DMA_MAPS,
         VFU_DEFAULT_PGSIZES);
     VfuVersion version = { .major = VFU_MAJOR, .minor = VFU_MINOR };
     VgpuClientMessage msg = {

@@ -304,7 +304,7 @@ def unwanted_descriptors():
 def server_commands():
     def answer(server, _message):
         for command in (vfu.DMA_READ, vfu.DMA_WRITE, 99):
-            server.raw(vfu.HEADER.pack(77, command, 16 + 40, 0, 0) + bytes(40))
+            server.raw(vfu.HEADER.pack(77, command, 16 + 4112, 0, 0) + bytes(4112))
         return vfu.SAME
     with guest() as (qemu, server):
         qemu.wait_live()

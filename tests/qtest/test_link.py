@@ -35,7 +35,8 @@ def version():
         tap.equal((major, minor), (0, 1), "version")
         tap.equal(server.version[-1], 0, "terminator")
         caps = json.loads(server.version[4:-1])["capabilities"]
-        tap.equal(caps["max_msg_fds"], 253, "max_msg_fds")
+        tap.equal(caps, {"max_msg_fds": 253, "max_data_xfer_size": 4096, "max_dma_maps": 65535,
+                         "pgsizes": 4096}, "capabilities")
 
 
 @tap.test("a server that answers version 0.0 with no capabilities is accepted")
