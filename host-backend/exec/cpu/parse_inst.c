@@ -64,7 +64,7 @@ static const char *row_refuses(const struct ptx_op_info *info, const struct suff
     uint32_t want = info->types[1] ? 2 : info->types[0] ? 1 : 0;
 
     if (info->flags & PTX_F_REFUSE)
-        return "not implemented on this machine";
+        return info->signature;
     if (!mods_subset(&s->mods, &info->allowed))
         return "a modifier that is not implemented";
     if (s->type_count != want)
@@ -684,7 +684,7 @@ bool ptx_parse_instruction(struct ptx_parser *p, uint32_t guard, bool guard_nega
             break;
     if (first != PTX_OP_COUNT && (op == PTX_OP_COUNT || strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name)))
         op = PTX_OP_COUNT;
-    else if (first != PTX_OP_COUNT && !unknown)
+    else if (first != PTX_OP_COUNT && (!unknown || (ptx_op_info(op)->flags & PTX_F_REFUSE)))
         reason = row_refuses(ptx_op_info(op), &s);
     if (first == PTX_OP_COUNT || op == PTX_OP_COUNT || reason) {
         ptx_unsupported(p, line, "'%s': %s", s.text, reason ? reason : "it is not known");
