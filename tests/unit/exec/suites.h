@@ -12,5 +12,6 @@ Suite *validate_suite(void);
 Suite *dispatch_suite(void);
 Suite *process_suite(void);
 Suite *exec_cpu_suite(void);
+Suite *exec_cpu_async_suite(void);
 
 #endif
