@@ -348,6 +348,8 @@ static bool walk_kernel(struct linker *l, struct work *work, struct ptx_func *ke
             ptx_log_add(l->log, "error: the module's call graph is too large\n");
             return fail(l, VGPU_PTX_NO_MEMORY);
         }
+        for (struct ptx_var *var = func->shared; var; var = var->next) /* named or not, it is part of the function */
+            note_shared(var, kernel);
         for (uint32_t k = 0; k < func->inst_count; k++) {
             const struct ptx_inst *inst = &func->insts[k];
 

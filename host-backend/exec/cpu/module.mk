@@ -27,3 +27,5 @@ $(O)/lib/libptx.a: $(O)/obj/ptx/engine_base.o $(O)/obj/ptx/engine_avx2.o
 PTX_LDLIBS := -lzstd -llz4 -lm -lpthread
 
 $(eval $(call vgpu_prog,vgpu-bench-ptx,tests/bench/bench_ptx.c,ptx,$(PTX_LDLIBS),-O3))
+
+$(eval $(call vgpu_test,ptx-exec,tests/unit/exec/cpu/test_ptx_exec.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
