@@ -465,7 +465,7 @@ static void script_slow_irqs(int sock)
         script_recv(sock, &msg, 0, NULL);
         if (msg.type == VGPU_X_STOP)
             _exit(0);
-        if (msg.type != VGPU_X_IRQ || ++swaps > 100)
+        if (msg.type != VGPU_X_IRQ || ++swaps > 2)
             _exit(1);
         usleep(20000);
         script_reply(sock, &msg, VGPU_ST_OK);
@@ -493,6 +493,9 @@ START_TEST(swapped_vectors_are_handed_over_one_at_a_time)
         if (vgpu_irqs_set_fd(&vmf.vm->irqs, 1, pipe_fds[1]))
             vm_bus_ops.irq_changed(vmf.vm, 1);
     }
+    ck_assert_ptr_nonnull(vmf_ctx()->req_first);
+    ck_assert_ptr_null(vmf_ctx()->req_first->next);
+    ck_assert_ptr_null(vmf_ctx()->out_first);
     ck_assert(vmf_run(irq_is_settled, 5000));
     ck_assert_int_eq(vmf_ctx()->state, VM_CTX_LIVE);
     ck_assert_int_eq(read(last, &c, 1), 1);
