@@ -28,8 +28,7 @@ typedef struct VgpuClient VgpuClient;
  * leave -1; the others are closed afterwards.
  */
 typedef struct VgpuReply {
-    int error;                  /* 0; the errno the peer answered with; or
-                                 * ECONNABORTED: it will not answer */
+    int error;                  /* the peer's; ECONNABORTED: it won't answer */
     const void *data;
     size_t len;
     int *fds;
@@ -51,8 +50,7 @@ typedef struct VgpuClientMessage {
     size_t len[2];
     const int *fds;             /* stay the caller's */
     unsigned nr_fds;
-    MemoryRegion *mr;           /* whose descriptor fds[0] is, or NULL: kept
-                                 * alive until the message is on its way */
+    MemoryRegion *mr;           /* owner of fds[0]: kept alive till it is sent */
     size_t max_reply;           /* largest payload accepted in the reply */
     VgpuReplyFunc *reply;
     void *opaque;

@@ -49,8 +49,10 @@
 #define MESSAGES_BURST      8
 #define MESSAGES_PERIOD_MS  60000
 
-/* Longest pause after stalls, and how long a connection must last to be trusted
- * again. */
+/*
+ * Longest pause after stalls, and how long a connection must last to be trusted
+ * again.
+ */
 #define STALLED_PAUSE_MAX_MS 30000
 #define STALLED_FORGIVEN_MS  60000
 
