@@ -97,22 +97,24 @@ tests: $(TESTS)
 RUN_TAP := $(PYTHON) tests/lib/run-tap.py --build $(BUILD)
 SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 
-.PHONY: help setup-build setup-vm qemu plugin module initramfs demo evidence bench fuzz lint \
-        check check-unit check-daemon check-qtest check-vm check-long gpu-check clean \
-        run-unit run-daemon list-tests
+.PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
+        bench fuzz lint check check-unit check-daemon check-qtest check-vm check-cuda check-long \
+        check-debug-kernel clean run-unit run-daemon list-tests
 
 help:
 	@echo "vgpu $(VERSION): a GPU that virtual machines share"
 	@echo
 	@echo "  make demo          build everything, boot two guests, run kernels in both, print the table"
-	@echo "  make check         every test that needs no GPU: the groups below, in this order"
-	@echo "    check-unit         unit tests under ASan+UBSan, thread tests under TSan"
-	@echo "    check-daemon       simulated guests against the real vgpud"
+	@echo "  make check         every test that needs no GPU: lint, then the groups below, then their sum"
+	@echo "    check-unit         unit tests under ASan+UBSan and under TSan"
+	@echo "    check-daemon       simulated guests against the real vgpud, likewise"
+	@echo "    check-cuda         the cuda executor without a GPU"
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
+	@echo "  make check-long    what takes longer: a guest kernel with KASAN and lockdep"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
 	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
-	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 60)"
+	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 20)"
 	@echo "  make lint          style, include directions, licences, spec against headers"
 	@echo "  make all           host and guest programs only"
 	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
@@ -121,6 +123,8 @@ help:
 
 setup-build:
 	@scripts/setup.sh build
+setup-check:
+	@scripts/setup.sh check lint
 setup-vm: setup-build
 	@scripts/setup.sh vm
 
@@ -131,9 +135,10 @@ plugin: setup-vm
 	@scripts/build-plugin.sh
 module: setup-vm
 	@scripts/build-module.sh cloud-amd64
-initramfs: setup-vm module
+programs: setup-build
 	@+$(MAKE) --no-print-directory VARIANT=rel all
-	@scripts/make-initramfs.sh
+initramfs: setup-vm module programs
+	@BUILD=$(BUILD) scripts/make-initramfs.sh
 
 demo: qemu initramfs
 	@$(PYTHON) scripts/demo.py --build $(BUILD)
@@ -141,39 +146,48 @@ evidence: qemu initramfs
 	@$(PYTHON) scripts/evidence.py --build $(BUILD)
 
 list-tests:
-	@printf '%s\n' $(TESTS)
+	@printf '%s\n' $(TESTS) $(DAEMON_TESTS)
 run-unit: $(TESTS)
 	@$(RUN_TAP) unit-$(VARIANT) $(TESTS)
 run-daemon: $(PROGS) $(DAEMON_TESTS)
 	@$(RUN_TAP) daemon-$(VARIANT) $(DAEMON_TESTS)
 
-check-unit: setup-build
+check-unit: setup-check
 	@rc=0; for v in asan tsan; do \
 	    $(MAKE) --no-print-directory VARIANT=$$v run-unit || rc=1; done; \
 	 $(SUM) unit-asan unit-tsan || rc=1; exit $$rc
-check-daemon: setup-build
+check-daemon: setup-check
 	@rc=0; for v in asan tsan; do \
 	    $(MAKE) --no-print-directory VARIANT=$$v run-daemon || rc=1; done; \
 	 $(SUM) daemon-asan daemon-tsan || rc=1; exit $$rc
-check-qtest: qemu
-	@+$(MAKE) --no-print-directory VARIANT=rel all
+check-cuda: programs
+	@$(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py))
+check-qtest: qemu plugin programs
 	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs
 	@$(RUN_TAP) vm $(sort $(wildcard tests/vm/test_*.py))
 
-CHECK_GROUPS := lint unit-asan unit-tsan daemon-asan daemon-tsan qtest vm
+check-debug-kernel: qemu initramfs
+	@scripts/setup.sh debug-kernel
+	@scripts/build-debug-kernel.sh
+	@$(RUN_TAP) debug-kernel tests/vm/long/test_debug_kernel.py
+check-long: check-debug-kernel
+
+CHECK_GROUPS := lint unit-asan unit-tsan daemon-asan daemon-tsan cuda qtest vm
 check:
 	@rm -rf $(BUILD)/results
-	@rc=0; for g in lint check-unit check-daemon check-qtest check-vm; do \
+	@rc=0; for g in lint check-unit check-daemon check-cuda check-qtest check-vm; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; \
 	 echo "=== total"; $(SUM) $(CHECK_GROUPS) || rc=1; exit $$rc
 
-lint: setup-build
+lint: setup-check
 	@BUILD=$(BUILD) scripts/lint.sh
 
-bench: setup-build
-	@+$(MAKE) --no-print-directory VARIANT=rel all
+bench: programs
 	@$(PYTHON) scripts/bench-report.py --build $(BUILD)
+
+fuzz: setup-check
+	@+$(MAKE) --no-print-directory $(addprefix fuzz-,$(FUZZERS))
 
 clean:
 	rm -rf $(BUILD)
