@@ -12,7 +12,9 @@
 
 BUILD   ?= build
 VARIANT ?= rel
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 AR      ?= ar
 V       ?=
 
