@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define CONTROL_REPORT_MS 2000u
-#define CONTROL_CLIENT_MS 10000u
+#define CONTROL_CLIENT_MS 5000u
 #define CONTROL_LINE      128
 
 struct vgpu_control {

@@ -11,4 +11,6 @@ $(eval $(call vgpu_prog,vgpud,$(DAEMON_DIR)/vgpud.c,$(DAEMON_LIBNAMES),$(DAEMON_
 $(eval $(call vgpu_prog,vgpuctl,$(DAEMON_DIR)/vgpuctl.c,,-ljson-c))
 
 $(eval $(call vgpu_test,daemon,$(addprefix tests/unit/daemon/,main.c test_config.c test_small.c \
-	test_loop.c test_process.c vm_fixture.c test_vm.c),$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
+	test_loop.c test_process.c vm_fixture.c test_vm.c test_vgpud.c),$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
+# It starts the real ones.
+$(O)/test/daemon: $(O)/bin/vgpud $(O)/bin/vgpuctl

@@ -13,5 +13,6 @@ Suite *loop_suite(void);
 Suite *spawn_suite(void);
 Suite *isolation_suite(void);
 Suite *vm_suite(void);
+Suite *vgpud_suite(void);
 
 #endif

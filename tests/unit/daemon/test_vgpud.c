@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The real vgpud, from outside: its command line, its sockets, who may attach, what vgpuctl's socket
+ * answers, and that its end is bounded.  Clients here only connect; what they say is tested
+ * with the bus and with simulated guests.
+ */
+#include "daemon_tests.h"
+
+#include <daemon/loop.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WAIT_MS 20000
+
+static char dir[] = "/tmp/vgpud-unit-XXXXXX";
+static char log_text[1 << 16];
+static pid_t daemon_pid;
+static int daemon_log; /* read end */
+
+static const char *in_dir(const char *name)
+{
+    static char path[4][128];
+    static unsigned int next;
+    char *p = path[next++ % 4];
+
+    snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
+    return p;
+}
+
+static void setup(void)
+{
+    memcpy(dir + sizeof(dir) - 7, "XXXXXX", 6);
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    log_text[0] = '\0';
+    daemon_pid = 0;
+    daemon_log = -1;
+}
+
+/* Start vgpud with these words, as "sh" would split them; its output can be read. */
+static void start(const char *words)
+{
+    char exe[PATH_MAX] = "", self[PATH_MAX] = "", copy[1024], *argv[32], *save = NULL;
+    int fds[2], n = 0;
+
+    ck_assert_int_gt(readlink("/proc/self/exe", self, sizeof(self) - 1), 0);
+    snprintf(exe, sizeof(exe), "%.4000s/../bin/vgpud", dirname(self));
+    snprintf(copy, sizeof(copy), "%s", words);
+    argv[n++] = exe;
+    for (char *p = strtok_r(copy, " ", &save); p && n < 31; p = strtok_r(NULL, " ", &save))
+        argv[n++] = p;
+    argv[n] = NULL;
+    ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+    daemon_pid = fork();
+    if (!daemon_pid) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        dup2(fds[1], STDOUT_FILENO);
+        dup2(fds[1], STDERR_FILENO);
+        execv(exe, argv);
+        _exit(126);
+    }
+    close(fds[1]);
+    daemon_log = fds[0];
+    fcntl(daemon_log, F_SETFL, O_NONBLOCK);
+}
+
+static void read_log(void)
+{
+    size_t used = strlen(log_text);
+    ssize_t n;
+
+    while ((n = read(daemon_log, log_text + used, sizeof(log_text) - 1 - used)) > 0) {
+        used += (size_t)n;
+        log_text[used] = '\0';
+    }
+}
+
+static bool logged(const char *text)
+{
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; vgpu_now_ms() < end; poll(NULL, 0, 5)) {
+        read_log();
+        if (strstr(log_text, text))
+            return true;
+    }
+    return false;
+}
+
+/* Its exit status. */
+static int ended(void)
+{
+    int status;
+
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; vgpu_now_ms() < end; poll(NULL, 0, 5)) {
+        read_log();
+        if (waitpid(daemon_pid, &status, WNOHANG) == daemon_pid) {
+            daemon_pid = 0;
+            read_log();
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+        }
+    }
+    ck_abort_msg("vgpud does not end: %s", log_text);
+}
+
+static void teardown(void)
+{
+    char command[256];
+
+    if (daemon_pid > 0) {
+        kill(daemon_pid, SIGTERM);
+        ck_assert_msg(ended() == 0, "bad end: %s", log_text);
+    }
+    if (daemon_log >= 0)
+        close(daemon_log);
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static int connect_to(const char *name)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", in_dir(name));
+    if (!connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void start_one(void)
+{
+    char words[512];
+    int fd = -1;
+
+    snprintf(words, sizeof(words), "--vm name=a,socket=%s/a.sock,executor=null --runtime-dir %s",
+             dir, dir);
+    start(words);
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; fd < 0 && vgpu_now_ms() < end; poll(NULL, 0, 5))
+        fd = connect_to("control.sock");
+    ck_assert_msg(fd >= 0, "vgpud does not listen");
+    close(fd);
+}
+
+/* The control socket's whole answer to this text, parsed. */
+static struct json_object *ask(const char *text)
+{
+    static char answer[1 << 16];
+    struct json_object *root;
+    int fd = connect_to("control.sock");
+    size_t used = 0;
+    ssize_t n;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    while ((n = recv(fd, answer + used, sizeof(answer) - 1 - used, 0)) > 0)
+        used += (size_t)n;
+    answer[used] = '\0';
+    close(fd);
+    root = json_tokener_parse(answer);
+    ck_assert_msg(root != NULL, "no JSON: '%s'", answer);
+    return root;
+}
+
+/* A number (or boolean) of the one VM. */
+static int64_t vm_number(const char *request, const char *key)
+{
+    struct json_object *root = ask(request), *vms, *value;
+    int64_t n;
+
+    ck_assert(json_object_object_get_ex(root, "vms", &vms));
+    ck_assert_uint_eq(json_object_array_length(vms), 1);
+    ck_assert_msg(json_object_object_get_ex(json_object_array_get_idx(vms, 0), key, &value), "%s",
+                  key);
+    n = json_object_get_int64(value);
+    json_object_put(root);
+    return n;
+}
+
+static bool vm_becomes(const char *request, const char *key, int64_t value)
+{
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; vgpu_now_ms() < end; poll(NULL, 0, 5)) {
+        if (vm_number(request, key) == value)
+            return true;
+    }
+    return false;
+}
+
+/* Does the other end close, without saying anything? */
+static bool is_closed(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    char c;
+
+    return poll(&pfd, 1, WAIT_MS) == 1 && recv(fd, &c, 1, 0) <= 0;
+}
+
+/* ---- Command line ---- */
+
+static const struct {
+    const char *words;
+    int status;
+    const char *says;
+} lines[] = {
+    {"--help", 0, "Usage: vgpud"},
+    {"--version", 0, "vgpud "},
+    {"", 2, "no VM given"},
+    {"--nonsense", 2, "--help"},
+    {"stray", 2, "unexpected argument 'stray'"},
+    {"--vm name=a,socket=/x,executor=gpu", 2, "executor=gpu: allowed is cpu, null or cuda"},
+    {"--log-level loud --vm name=a,socket=/x,executor=cpu", 2, "log-level=loud"},
+    {"--config /nonexistent", 2, "/nonexistent"},
+    {"--vm name=a,socket=/nonexistent/x,executor=null --runtime-dir /nonexistent/y", 1,
+     "runtime directory /nonexistent/y"},
+    {"--vm name=a,socket=/nonexistent/x,executor=null --runtime-dir /tmp", 1,
+     "runtime directory /tmp must be"},
+};
+
+START_TEST(the_command_line_is_judged)
+{
+    start(lines[_i].words);
+    ck_assert_msg(ended() == lines[_i].status, "%s: %s", lines[_i].words, log_text);
+    ck_assert_msg(strstr(log_text, lines[_i].says), "'%s' does not say '%s'", log_text,
+                  lines[_i].says);
+}
+END_TEST
+
+/* ---- Sockets ---- */
+
+START_TEST(a_stale_socket_is_replaced_and_removed_at_the_end)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct stat st;
+
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", in_dir("a.sock"));
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    close(fd);
+    start_one();
+    ck_assert_int_eq(stat(in_dir("a.sock"), &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+    ck_assert_int_eq(stat(in_dir("control.sock"), &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+    kill(daemon_pid, SIGTERM);
+    ck_assert_int_eq(ended(), 0);
+    ck_assert_int_ne(stat(in_dir("a.sock"), &st), 0);
+    ck_assert_int_ne(stat(in_dir("control.sock"), &st), 0);
+}
+END_TEST
+
+START_TEST(a_socket_in_use_and_a_file_are_left_alone)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    char words[512];
+    struct stat st;
+
+    snprintf(words, sizeof(words), "--vm name=a,socket=%s/a.sock,executor=null --runtime-dir %s",
+             dir, dir);
+    snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", in_dir("a.sock"));
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    start(words);
+    ck_assert_int_eq(ended(), 1);
+    ck_assert_ptr_nonnull(strstr(log_text, "another process listens there"));
+    close(daemon_log);
+    close(fd);
+    ck_assert_int_eq(unlink(sa.sun_path), 0);
+    close(open(sa.sun_path, O_CREAT | O_WRONLY, 0600));
+    start(words);
+    ck_assert_int_eq(ended(), 1);
+    ck_assert_ptr_nonnull(strstr(log_text, "something is there that is no socket"));
+    ck_assert_int_eq(stat(sa.sun_path, &st), 0);
+}
+END_TEST
+
+/* ---- Attaching ---- */
+
+START_TEST(one_client_at_a_time)
+{
+    int first, second, third;
+
+    start_one();
+    first = connect_to("a.sock");
+    ck_assert(vm_becomes("list\n", "generation", 1));
+    second = connect_to("a.sock");
+    ck_assert(is_closed(second));
+    ck_assert(logged("second client refused"));
+    ck_assert_int_eq(vm_number("list\n", "clients_refused"), 1);
+    ck_assert_int_eq(vm_number("list\n", "attached"), 1);
+    close(first);
+    third = connect_to("a.sock"); /* at once: the news of the first one's end may be on its way */
+    ck_assert(vm_becomes("list\n", "generation", 2));
+    ck_assert_int_eq(vm_number("list\n", "attaches"), 2);
+    close(third);
+    ck_assert(vm_becomes("stats\n", "vm_processes", 0));
+    close(second);
+}
+END_TEST
+
+START_TEST(a_killed_vm_process_ends_its_connection_and_nothing_else)
+{
+    int fd;
+
+    start_one();
+    fd = connect_to("a.sock");
+    ck_assert(vm_becomes("list\n", "generation", 1));
+    ck_assert_int_eq(kill((pid_t)vm_number("list\n", "pid"), SIGKILL), 0);
+    ck_assert(is_closed(fd));
+    close(fd);
+    ck_assert(logged("died of signal 9"));
+    ck_assert_int_eq(vm_number("list\n", "crashes"), 1);
+    fd = connect_to("a.sock");
+    ck_assert(vm_becomes("list\n", "generation", 2));
+    close(fd);
+}
+END_TEST
+
+START_TEST(nonsense_from_a_client_costs_its_connection)
+{
+    int fd;
+
+    start_one();
+    fd = connect_to("a.sock");
+    ck_assert_int_eq(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+    ck_assert(is_closed(fd));
+    close(fd);
+    ck_assert(vm_becomes("stats\n", "vm_processes", 0));
+    ck_assert_int_eq(vm_number("list\n", "crashes"), 0);
+}
+END_TEST
+
+/* ---- Control ---- */
+
+static const char *const bad_requests[] = {
+    "\n",
+    "dance\n",
+    "stats nobody\n",
+    "version now\n",
+    "stats "
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    "a",
+};
+
+START_TEST(a_wrong_request_gets_an_error)
+{
+    struct json_object *root, *error;
+
+    start_one();
+    for (size_t i = 0; i < sizeof(bad_requests) / sizeof(bad_requests[0]); i++) {
+        root = ask(bad_requests[i]);
+        ck_assert_msg(json_object_object_get_ex(root, "error", &error), "request %zu", i);
+        json_object_put(root);
+    }
+    ck_assert_int_eq(vm_number("stats a\n", "contexts"), 0);
+}
+END_TEST
+
+START_TEST(a_silent_client_does_not_keep_the_others)
+{
+    int silent;
+
+    start_one();
+    silent = connect_to("control.sock");
+    ck_assert_int_ge(silent, 0);
+    ck_assert_int_eq(vm_number("list\n", "attached"), 0);
+    ck_assert(is_closed(silent));
+    close(silent);
+}
+END_TEST
+
+START_TEST(a_stopped_vm_process_is_shown_and_does_not_hold_up_the_end)
+{
+    pid_t pid;
+    int fd;
+
+    start_one();
+    fd = connect_to("a.sock");
+    ck_assert(vm_becomes("list\n", "generation", 1));
+    ck_assert_int_eq(vm_number("stats\n", "responding"), 1);
+    ck_assert_int_eq(vm_number("stats\n", "generation"), 1);
+    pid = (pid_t)vm_number("list\n", "pid");
+    ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+    ck_assert_int_eq(vm_number("stats\n", "responding"), 0);
+    kill(daemon_pid, SIGTERM);
+    ck_assert_int_eq(ended(), 0);
+    ck_assert_ptr_nonnull(strstr(log_text, "does not end: killed"));
+    ck_assert(kill(pid, 0) && errno == ESRCH);
+    close(fd);
+}
+END_TEST
+
+#define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
+
+Suite *vgpud_suite(void)
+{
+    Suite *s = suite_create("daemon/vgpud");
+    TCase *tc = tcase_create("vgpud");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 90);
+    tcase_add_loop_test(tc, the_command_line_is_judged, 0, ROWS(lines));
+    tcase_add_test(tc, a_stale_socket_is_replaced_and_removed_at_the_end);
+    tcase_add_test(tc, a_socket_in_use_and_a_file_are_left_alone);
+    tcase_add_test(tc, one_client_at_a_time);
+    tcase_add_test(tc, a_killed_vm_process_ends_its_connection_and_nothing_else);
+    tcase_add_test(tc, nonsense_from_a_client_costs_its_connection);
+    tcase_add_test(tc, a_wrong_request_gets_an_error);
+    tcase_add_test(tc, a_silent_client_does_not_keep_the_others);
+    tcase_add_test(tc, a_stopped_vm_process_is_shown_and_does_not_hold_up_the_end);
+    suite_add_tcase(s, tc);
+    return s;
+}
