@@ -50,7 +50,7 @@ typedef struct VgpuClientMessage {
     size_t len[2];
     const int *fds;             /* stay the caller's */
     unsigned nr_fds;
-    MemoryRegion *mr;           /* owner of fds[0]: kept alive till it is sent */
+    MemoryRegion *mr;           /* owner of fds[0], kept alive until sent */
     size_t max_reply;           /* largest payload accepted in the reply */
     VgpuReplyFunc *reply;
     void *opaque;

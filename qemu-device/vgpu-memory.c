@@ -154,7 +154,11 @@ static void iommu_map(VgpuIommu *iommu, const IOMMUTLBEntry *entry,
     bool writable = entry->perm & IOMMU_WO;
     hwaddr at = entry->translated_addr;
 
-    /* A mapping may run across several RAM regions. */
+    /*
+     * A mapping may run across several RAM regions, and holes between them.  The
+     * length that comes back ends with the region only if that is RAM, so what
+     * is not is skipped page by page.
+     */
     for (;;) {
         hwaddr xlat, len = last - first + 1;
         MemoryRegion *mr = address_space_translate(&address_space_memory, at,
@@ -168,6 +172,7 @@ static void iommu_map(VgpuIommu *iommu, const IOMMUTLBEntry *entry,
             vgpu_dma_map(iommu->dev, first, first + len - 1, mr, xlat,
                          writable);
         } else {
+            len = MIN(len, VGPU_PAGE_BYTES - at % VGPU_PAGE_BYTES);
             VGPU_TRACE(dma_skip, "0x%" PRIx64 " +0x%" PRIx64 " %s: not shared "
                        "RAM", first, len, memory_region_name(mr));
             vgpu_dma_cut(iommu->dev, first, first + len - 1);

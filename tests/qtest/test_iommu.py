@@ -166,6 +166,20 @@ def large():
         tap.equal(sum(ranges(server).values()), 511 * 4096, "bytes mapped")
 
 
+@tap.test("a large page over a hole in RAM maps the RAM on both sides")
+def hole():
+    with guest() as (qemu, server, iommu):
+        iommu.enable()
+        iommu.large(0 | READ | WRITE | LARGE)
+        for address in (0x1000, 0x9f000, 0x100000, 0x1ff000):
+            data = os.urandom(8)
+            qemu.write_bytes(address, data)
+            tap.equal(server.read_memory(IOVA + address, 8), data, f"RAM at {address:#x}")
+        tap.equal(server.read_memory(IOVA + 0xa0000, 1), None, "the hole")
+        iommu.large(0)
+        tap.equal(ranges(server), {}, "maps after the unmap")
+
+
 @tap.test("512 pages mapped at once are all there when the invalidation returns")
 def many():
     with guest() as (_, server, iommu):
