@@ -136,6 +136,7 @@ analyse()
 }
 
 check self-test "$PYTHON" tests/lint/test_checks.py
+check spec-self-test "$PYTHON" tests/lint/test_check_spec.py
 check includes includes
 for c in spdx theory size forbidden guards places links python; do
     check "$c" files_check "$c"

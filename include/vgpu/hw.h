@@ -67,7 +67,8 @@
 #define VGPU_REG_ABI_VERSION     0x004 /* RO  major << 16 | minor */
 #define VGPU_REG_FEATURES_LO     0x008 /* RO  VGPU_FEATURE_* the device offers */
 #define VGPU_REG_FEATURES_HI     0x00c /* RO */
-#define VGPU_REG_DRV_FEATURES_LO 0x010 /* RW  subset the driver will use; checked by ENABLE */
+#define VGPU_REG_DRV_FEATURES_LO 0x010 /* RW  subset the driver will use; written in
+					*     DISABLED only, checked by ENABLE */
 #define VGPU_REG_DRV_FEATURES_HI 0x014 /* RW */
 
 #define VGPU_MAGIC               0x55504756u
@@ -98,7 +99,7 @@
 #define VGPU_STATE_FAILED        5 /* ERR_STATUS says why; only RESET leaves */
 
 #define VGPU_CONTROL_ENABLE      1 /* DISABLED -> READY, or FAILED with a reason */
-#define VGPU_CONTROL_RESET       2 /* any -> RESETTING -> DISABLED */
+#define VGPU_CONTROL_RESET       2 /* any but QUIESCING -> RESETTING -> DISABLED */
 
 /* Sticky errors (spec 4.3) */
 #define VGPU_REG_ERR_STATUS      0x030 /* W1C VGPU_ERR_* */
