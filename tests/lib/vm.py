@@ -110,7 +110,8 @@ def qemu_command(config, initrd, console, agent_fd, qmp_fd):
     if config.stock:
         command += ["-plugin", f"file={images.plugin()}"]
     command += [
-        "-nodefaults", "-no-user-config", "-display", "none", "-name", config.name,
+        "-nodefaults", "-no-user-config", "-display", "none",
+        "-name", re.sub(r"[^A-Za-z0-9.-]", "-", config.name),
         "-accel", "tcg,thread=multi", "-machine", machine, "-cpu", "max",
         "-smp", str(config.cpus), "-m", f"{config.memory_mb}M", *memory,
         "-kernel", images.kernel(config.flavour), "-initrd", initrd,

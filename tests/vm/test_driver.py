@@ -56,6 +56,39 @@ def unbind_under_load():
         guest.check_kernel_log()
 
 
+@tap.test("a function reset under a running program loses the context, no more")
+def function_reset_under_load():
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(name="flr", socket=daemon.socket("A"))) as guest:
+        guest.driver_up()
+        held = guest.begin("spin")
+        wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+        guest.check(f"echo 1 >/sys/bus/pci/devices/{guest.pci_address()}/reset")
+        tap.equal(held.wait(60)[0], 1, "exit status of the program whose device was reset")
+        wait_idle(daemon, "A")
+        guest.driver_up()
+        example_passes(guest, "vecadd -n 1024")
+        guest.check_kernel_log()
+
+
+@tap.test("a machine stopped and continued in mid-kernel computes on")
+def stop_and_continue():
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="stopped", socket=daemon.socket("A"))) as guest:
+        guest.driver_up()
+        for turn in range(5):
+            running = guest.begin(f"vecadd -n 1000000 -s {turn}")
+            wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+            guest.qmp.command("stop")
+            tap.equal(guest.qmp.command("query-status")["status"], "paused", "machine's state")
+            tap.true(daemon.vm("A")["responding"], "the daemon answers meanwhile")
+            guest.qmp.command("cont")
+            status, output = running.wait(300)
+            tap.equal(status, 0, f"the program's exit status ({output})")
+        wait_idle(daemon, "A")
+        guest.check_kernel_log()
+
+
 @tap.test("a guest reset starts over with nothing left behind")
 def guest_reset():
     config = {"name": "reset", "allow_reboot": True}
