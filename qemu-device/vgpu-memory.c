@@ -155,9 +155,9 @@ static void iommu_map(VgpuIommu *iommu, const IOMMUTLBEntry *entry,
     hwaddr at = entry->translated_addr;
 
     /*
-     * A mapping may run across several RAM regions, and holes between them.  The
-     * length that comes back ends with the region only if that is RAM, so what
-     * is not is skipped page by page.
+     * A mapping may run across several RAM regions, and holes between them.
+     * The length that comes back ends with the region only if that is RAM, so
+     * what is not is skipped page by page.
      */
     for (;;) {
         hwaddr xlat, len = last - first + 1;

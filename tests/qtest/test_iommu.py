@@ -19,6 +19,7 @@ ROOT, CONTEXT, LEVEL3, LEVEL2, LEVEL1 = 0x300000, 0x301000, 0x302000, 0x303000, 
 DOMAIN = 5
 READ, WRITE, LARGE = 1, 2, 1 << 7
 IOVA = 0x40000000
+DIMM = 0x120000000      # not at the start of a GiB
 
 
 class Iommu:
@@ -72,13 +73,13 @@ class Iommu:
 
 
 @contextlib.contextmanager
-def guest(*extra, **server):
+def guest(*extra, ram=None, **server):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "s")
         with Server(path, **server) as back_end:
             device = f"vgpu-pci,id=gpu0,addr={SLOT},socket={path},reconnect-ms=10{PATIENT}"
             with Qemu(None, "-device", "intel-iommu,caching-mode=on", "-device", device,
-                      *extra) as qemu:
+                      *extra, ram=ram) as qemu:
                 qemu.map_bars()
                 qemu.wait_live()
                 yield qemu, back_end, Iommu(qemu)
@@ -175,9 +176,25 @@ def hole():
             data = os.urandom(8)
             qemu.write_bytes(address, data)
             tap.equal(server.read_memory(IOVA + address, 8), data, f"RAM at {address:#x}")
-        tap.equal(server.read_memory(IOVA + 0xa0000, 1), None, "the hole")
+        tap.equal(server.read_memory(IOVA + 0xc0000, 1), None, "the ROMs")
         iommu.large(0)
         tap.equal(ranges(server), {}, "maps after the unmap")
+
+
+@tap.test("a large page that begins outside RAM maps the RAM further on")
+def hole_first():
+    ram = ["-object", f"memory-backend-memfd,id=ram0,size={RAM_MIB}M,share=on",
+           "-machine", "memory-backend=ram0", "-m", f"{RAM_MIB}M,slots=1,maxmem=2G",
+           "-object", "memory-backend-memfd,id=m1,size=128M,share=on",
+           "-device", f"pc-dimm,memdev=m1,addr={DIMM:#x}"]
+    with guest(ram=ram) as (qemu, server, iommu):
+        iommu.enable()
+        iommu.entry(LEVEL3, IOVA >> 30, DIMM & ~0x3fffffff | READ | WRITE | LARGE)
+        iommu.flush()
+        at = IOVA + (DIMM & 0x3fffffff)
+        tap.equal(ranges(server), {at: 128 << 20}, "maps")
+        qemu.write_bytes(DIMM + 0x1000, b"far away")
+        tap.equal(server.read_memory(at + 0x1000, 8), b"far away", "contents")
 
 
 @tap.test("512 pages mapped at once are all there when the invalidation returns")
