@@ -59,9 +59,9 @@ int example_compare(struct example *ex, const float *got, const float *want, uin
     ex->errors += errors;
     if (!errors)
         return 0;
-    return example_fail(ex, "%" PRIu64 " of %" PRIu64 " elements wrong, first [%" PRIu64
-                            "]: %.9g instead of %.9g",
-                        errors, n, first, (double)got[first], (double)want[first]);
+    return example_fail(
+        ex, "%" PRIu64 " of %" PRIu64 " elements wrong, first [%" PRIu64 "]: %.9g instead of %.9g",
+        errors, n, first, (double)got[first], (double)want[first]);
 }
 
 int example_upload(struct example *ex, const float *data, uint64_t n, uint64_t *addr)
@@ -161,8 +161,7 @@ static bool parse_number(const char *text, uint64_t min, uint64_t max, uint64_t 
 }
 
 /* 0: go on; 1: done (--help); -1: wrong, said on stderr. */
-static int parse_options(struct example *ex, int argc, char **argv,
-                         const struct example_spec *spec)
+static int parse_options(struct example *ex, int argc, char **argv, const struct example_spec *spec)
 {
     static const struct option longs[] = {{"help", no_argument, NULL, 'h'}, {0}};
     uint64_t rounds = 1;

@@ -39,11 +39,11 @@ struct example {
 };
 
 struct example_spec {
-    const char *title;    /* "Vector add" */
-    const char *kernel;   /* NAME.ptx with a kernel NAME; NULL: none is loaded */
-    const char *purpose;  /* one sentence for --help */
+    const char *title;   /* "Vector add" */
+    const char *kernel;  /* NAME.ptx with a kernel NAME; NULL: none is loaded */
+    const char *purpose; /* one sentence for --help */
     uint64_t default_n, max_n, multiple_of;
-    uint64_t (*elements)(uint64_t n);         /* NULL: n itself */
+    uint64_t (*elements)(uint64_t n);              /* NULL: n itself */
     int (*run)(struct example *ex, uint64_t seed); /* 0, or -1 with example_fail() */
 };
 

@@ -101,8 +101,8 @@ static void print_json(const char *device, const struct facts *facts)
     print_json_string(facts->executor);
     printf(", \"generation\": %u, \"abi\": \"%u.%u\", \"memory_bytes\": %" PRIu64
            ", \"free_bytes\": %" PRIu64,
-           i->generation, i->abi_version >> 16, i->abi_version & 0xffff,
-           (uint64_t)i->memory_bytes, facts->free_bytes);
+           i->generation, i->abi_version >> 16, i->abi_version & 0xffff, (uint64_t)i->memory_bytes,
+           facts->free_bytes);
     printf(", \"compute\": \"%u.%u\", \"multiprocessors\": %u, \"warp_size\": %u, "
            "\"clock_khz\": %u",
            i->compute_major, i->compute_minor, i->multiprocessors, i->warp_size, i->clock_khz);

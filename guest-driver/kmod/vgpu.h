@@ -136,6 +136,7 @@ struct vgpu_admin_req {
 	struct vgpu_admin_sqe sqe;
 	struct vgpu_cqe cqe;
 	u16 status;
+	bool answered;	/* set by the submitter once it has seen the answer */
 	int error;
 	struct completion done;
 	struct list_head link;
@@ -218,6 +219,7 @@ struct vgpu_dev {
 	struct work_struct drain;
 	struct work_struct scan;
 	struct delayed_work watchdog;
+	bool reset_written;		/* RESET was written in this bring-up */
 	int last_trouble;		/* recovery's last reported error */
 	u32 last_detail;
 
@@ -411,6 +413,7 @@ void vgpu_admin_req_put(struct vgpu_admin_req *req);
 int __must_check vgpu_admin_submit(struct vgpu_dev *vd, struct vgpu_admin_req *req);
 void vgpu_admin_wait_limited(struct vgpu_dev *vd, struct vgpu_admin_req *req, unsigned int ms);
 int __must_check vgpu_admin_wait_killable(struct vgpu_dev *vd, struct vgpu_admin_req *req);
+int __must_check vgpu_admin_exec_slow(struct vgpu_dev *vd, struct vgpu_admin_req *req);
 int __must_check vgpu_admin_exec(struct vgpu_dev *vd, struct vgpu_admin_req *req);
 int __must_check vgpu_admin_query(struct vgpu_dev *vd, u32 what, u32 ctx, void *out, size_t bytes);
 int vgpu_errno_of_status(u16 status);

@@ -300,29 +300,50 @@ void vgpu_admin_wait_limited(struct vgpu_dev *vd, struct vgpu_admin_req *req, un
 }
 
 /**
+ * vgpu_admin_exec_slow - submit a command that may have to wait for an executor
+ * @vd: the device
+ * @req: the command
+ *
+ * Waits while the heart beats, until the caller is killed.  Returns 0 if it succeeded,
+ * the errno of its status if it was refused; otherwise req->answered is false and
+ * what became of it is not known.
+ */
+int vgpu_admin_exec_slow(struct vgpu_dev *vd, struct vgpu_admin_req *req)
+{
+	int err = vgpu_admin_submit(vd, req);
+
+	if (!err)
+		err = vgpu_admin_wait_killable(vd, req);
+	if (err)
+		return err;
+	req->answered = true;
+	return vgpu_errno_of_status(req->status);
+}
+
+/**
  * vgpu_admin_exec - submit a command the device must answer in ADMIN_MAX_MS, and wait
  * @vd: the device
  * @req: the command
  *
  * A device that lives but does not answer in time is declared lost, which resets it.
- * Returns 0 if it succeeded, the errno of its status if it was refused, -EIO if
- * the device was lost (then req->error is set).
+ * Returns as vgpu_admin_exec_slow().
  */
 int vgpu_admin_exec(struct vgpu_dev *vd, struct vgpu_admin_req *req)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(vd->lim.stall_ms);
 	int err = vgpu_admin_submit(vd, req);
 
-	if (err) {
-		req->error = err;
+	if (err)
 		return err;
-	}
 	while (!wait_for_completion_timeout(&req->done, admin_slice(vd))) {
 		admin_poke(vd, req);
 		if (time_after(jiffies, deadline) && !completion_done(&req->done))
 			vgpu_dev_lost(vd, VGPU_ST_BACKEND_LOST, "admin command unanswered");
 	}
-	return req->error ?: vgpu_errno_of_status(req->status);
+	if (req->error)
+		return req->error;
+	req->answered = true;
+	return vgpu_errno_of_status(req->status);
 }
 
 /**

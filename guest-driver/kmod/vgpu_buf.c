@@ -236,11 +236,11 @@ static int buf_tell_device(struct vgpu_buf *buf, bool *keep)
 	cmd->buf = cpu_to_le32(buf->id);
 	cmd->flags = cpu_to_le32(buf->flags);
 	cmd->sg_count = cpu_to_le32(buf->sg_count);
-	err = vgpu_admin_exec(ctx->vd, req);
+	err = vgpu_admin_exec_slow(ctx->vd, req);
 	if (!err) {
 		buf_free_list(buf);
 		buf_set_state(buf, VGPU_BUF_LIVE);
-	} else if (req->error) {
+	} else if (!req->answered) {
 		*keep = true;
 		buf_set_state(buf, VGPU_BUF_DYING);
 	} else {
@@ -401,7 +401,7 @@ static int buf_begin_unregister(struct vgpu_ctx *ctx, u32 id, struct vgpu_buf **
 	spin_lock(&ctx->buf_lock);
 	buf = xa_load(&ctx->bufs, id);
 	if (!buf || buf->state != VGPU_BUF_LIVE)
-		err = -ENOENT;
+		err = -EINVAL;
 	else if (buf->maps)
 		err = -EBUSY;
 	else

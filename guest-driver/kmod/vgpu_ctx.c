@@ -343,7 +343,7 @@ static int ctx_take_id(struct vgpu_ctx *ctx)
 		return 0;
 	if (left < 0)
 		return -ERESTARTSYS;
-	return READ_ONCE(vd->state) == VGPU_DEV_READY ? -EBUSY : -ENODEV;
+	return READ_ONCE(vd->state) == VGPU_DEV_READY ? -ENOSPC : -ENODEV;
 }
 
 static int ctx_alloc_memory(struct vgpu_ctx *ctx, const struct vgpu_queue_setup *arg)
@@ -436,13 +436,13 @@ static int ctx_create_on_device(struct vgpu_ctx *ctx)
 	cmd->vector = cpu_to_le16(ctx->vec->idx);
 	cmd->sq_log2 = ctx->sq_log2;
 	cmd->cq_log2 = ctx->cq_log2;
-	err = vgpu_admin_exec(ctx->vd, req);
-	if (err && !req->error)
+	err = vgpu_admin_exec_slow(ctx->vd, req);
+	if (err && req->answered)
 		dev_warn_ratelimited(&ctx->vd->dev, "context %u refused: status %#x (%s)\n",
 				     ctx->id, req->status, vgpu_status_text(req->status));
 
 	spin_lock_irq(&ctx->vd->lock);
-	if (err && !req->error) {
+	if (err && req->answered) {
 		/* Refused: the device knows nothing of it. */
 		ctx->exposed = false;
 		ctx->state = VGPU_CTX_NEW;
@@ -494,9 +494,9 @@ static int ctx_setup_locked(struct vgpu_ctx *ctx, struct vgpu_queue_setup *arg)
 		ctx_describe(ctx, arg);
 		return 0;
 	}
-	/* Lost in mid-creation: the memory stays until the device is quiet. */
+	/* Lost or killed in mid-creation: the memory stays until the device is quiet. */
 	if (ctx->exposed)
-		return -EIO;
+		return err;
 	ctx_leave_vector(ctx);
 	vgpu_ctx_free_dma(ctx);
 err_id:
@@ -517,7 +517,7 @@ int vgpu_ctx_setup(struct vgpu_ctx *ctx, struct vgpu_queue_setup *arg)
 			vgpu_dev_exit(ctx->vd, srcu_idx);
 		}
 	} else {
-		err = READ_ONCE(ctx->state) == VGPU_CTX_LOST ? -EIO : -EBUSY;
+		err = READ_ONCE(ctx->state) == VGPU_CTX_LOST ? -EIO : -EINVAL;
 	}
 	mutex_unlock(&ctx->lock);
 	return err;

@@ -10,17 +10,18 @@
  *   -EBUSY   QUIESCING, RESETTING: try again soon
  *   other    the device or this machine is wrong; reported once, tried again later
  *
- * Order: identity, quiet (a device found READY or FAILED is reset first: some
- * earlier driver left it, or we lost it), limits, then the test registers - echo
+ * Order: identity, quiet (a reset, whatever was before), limits, then the test registers - echo
  * proves MMIO, an interrupt on every vector proves MSI-X, a transfer proves DMA -
- * and only then the admin queue, ENABLE, and the executor's properties.
+ * and only then the admin queue, ENABLE, and the executor's properties.  A back end
+ * that was replaced in between is noticed at the end, by its generation.
  */
 #include <linux/delay.h>
 #include <linux/iommu.h>
 
 #include "vgpu.h"
 
-#define PROBE_POLL_US 200
+#define PROBE_POLL_US      200
+#define PROBE_SETTLE_POLLS 100
 
 /* Reports each kind of trouble once, until something else happens. */
 static __printf(4, 5) void probe_trouble(struct vgpu_dev *vd, int err, u32 detail, const char *fmt,
@@ -45,6 +46,7 @@ static int probe_identity(struct vgpu_dev *vd)
 	u32 abi;
 
 	if (magic == VGPU_ALL_ONES) {
+		vd->reset_written = false;
 		probe_trouble(vd, -EAGAIN, 0,
 			      "no back end answers (registers read all-ones): is vgpud running on the host? Waiting for it\n");
 		return -EAGAIN;
@@ -65,25 +67,38 @@ static int probe_identity(struct vgpu_dev *vd)
 	return 0;
 }
 
-/* Gets the device to DISABLED, which proves that nothing older writes any more. */
+/* STATE, after giving a reset that has nothing to wait for the time it takes. */
+static u32 probe_settled_state(struct vgpu_dev *vd)
+{
+	unsigned int i;
+	u32 state;
+
+	for (i = 0; i < PROBE_SETTLE_POLLS; i++) {
+		state = vgpu_read(vd, VGPU_REG_STATE);
+		if (state != VGPU_STATE_RESETTING && state != VGPU_STATE_QUIESCING)
+			break;
+		usleep_range(PROBE_POLL_US, 2 * PROBE_POLL_US);
+	}
+	return state;
+}
+
+/* Resets to DISABLED, which proves that nothing older writes any more. */
 static int probe_quiet(struct vgpu_dev *vd)
 {
-	u32 state = vgpu_read(vd, VGPU_REG_STATE);
-	u32 generation = vgpu_read(vd, VGPU_REG_GENERATION);
+	u32 state = probe_settled_state(vd);
+	u32 generation;
 
-	switch (state) {
-	case VGPU_STATE_DISABLED:
-		break;
-	case VGPU_STATE_READY:
-	case VGPU_STATE_FAILED:
+	if (state == VGPU_STATE_READY || state == VGPU_STATE_FAILED ||
+	    (state == VGPU_STATE_DISABLED && !vd->reset_written)) {
 		vgpu_write(vd, VGPU_REG_CONTROL, VGPU_CONTROL_RESET);
-		return -EBUSY;
-	case VGPU_STATE_QUIESCING:
-	case VGPU_STATE_RESETTING:
-		return -EBUSY;
-	default:
-		return -EAGAIN;
+		vd->reset_written = true;
+		state = probe_settled_state(vd);
 	}
+	if (state == VGPU_ALL_ONES)
+		return -EAGAIN;
+	if (state != VGPU_STATE_DISABLED)
+		return -EBUSY;
+	generation = vgpu_read(vd, VGPU_REG_GENERATION);
 	if (!generation || generation == VGPU_ALL_ONES)
 		return -EBUSY;
 	WRITE_ONCE(vd->generation, generation);
@@ -370,6 +385,7 @@ int vgpu_dev_bring_up(struct vgpu_dev *vd)
 		if (err)
 			return err;
 	}
+	vd->reset_written = false;
 	err = vgpu_admin_query(vd, VGPU_QUERY_PROPS, 0, &vd->props, sizeof(vd->props));
 	if (err) {
 		probe_trouble(vd, -ENOMSG, -err,
@@ -378,6 +394,8 @@ int vgpu_dev_bring_up(struct vgpu_dev *vd)
 		return -ENOMSG;
 	}
 	vd->props.name[sizeof(vd->props.name) - 1] = '\0';
+	if (vgpu_read(vd, VGPU_REG_GENERATION) != vd->generation)
+		return -EBUSY;
 	err = probe_must_stage(vd);
 	return err ?: probe_set_ready(vd);
 }

@@ -16,7 +16,8 @@
  * "Slow" and "gone" are told apart by the heartbeat: a back end whose HEARTBEAT
  * register has not moved for stall_ms, or that reads all-ones, is gone.
  * stall_ms is ADMIN_MAX_MS plus VGPU_STALL_HEARTBEATS periods, so never shorter
- * than the time the back end is allowed to need.  The register is read only
+ * than the time the back end is allowed to need; who waits looks every heartbeat, and
+ * gives up one period early, so that calls fail within stall_ms.  The register is read only
  * while somebody waits for the device: by waiters for admin commands, and by the
  * watchdog, which runs while a context sleeps for completions and stops itself.
  */
@@ -101,11 +102,19 @@ void vgpu_dev_lost(struct vgpu_dev *vd, u16 status, const char *why)
 	mod_delayed_work(vd->wq, &vd->recover, 0);
 }
 
+/* Never more than half of the shortest window: ADMIN_MAX_MS + 2 heartbeats. */
+static unsigned long reset_watch_period(struct vgpu_dev *vd)
+{
+	u32 beat_ms = clamp_t(u32, vd->lim.heartbeat_ms, 50, 1000);
+
+	return msecs_to_jiffies(min(beat_ms, vd->lim.stall_ms / 4));
+}
+
 /* Silence is measured only over times in which somebody looked often enough. */
 static bool reset_is_stalled(struct vgpu_dev *vd, u32 beat)
 {
 	unsigned long now = jiffies;
-	unsigned long window = msecs_to_jiffies(vd->lim.stall_ms);
+	unsigned long window = msecs_to_jiffies(vd->lim.stall_ms) - reset_watch_period(vd);
 	bool stalled = false;
 
 	spin_lock(&vd->beat_lock);
@@ -182,9 +191,6 @@ bool vgpu_dev_reset_wait(struct vgpu_dev *vd, unsigned int limit_ms)
 	unsigned long deadline = jiffies + msecs_to_jiffies(limit_ms);
 	u32 state, beat;
 
-	if (vgpu_read(vd, VGPU_REG_STATE) == VGPU_ALL_ONES)
-		return false;
-	vgpu_write(vd, VGPU_REG_CONTROL, VGPU_CONTROL_RESET);
 	for (;;) {
 		state = vgpu_read(vd, VGPU_REG_STATE);
 		if (state == VGPU_STATE_DISABLED) {
@@ -195,7 +201,7 @@ bool vgpu_dev_reset_wait(struct vgpu_dev *vd, unsigned int limit_ms)
 		if (state == VGPU_ALL_ONES || beat == VGPU_ALL_ONES ||
 		    reset_is_stalled(vd, beat) || time_after(jiffies, deadline))
 			return false;
-		/* A back end that was replaced meanwhile has to be told again. */
+		/* Again if need be: the back end may have been replaced meanwhile. */
 		if (state == VGPU_STATE_READY || state == VGPU_STATE_FAILED)
 			vgpu_write(vd, VGPU_REG_CONTROL, VGPU_CONTROL_RESET);
 		msleep(RESET_POLL_MS);
@@ -251,11 +257,6 @@ static void reset_scan_work(struct work_struct *work)
 		vgpu_ctx_scan_lost(vd);
 	}
 	vgpu_dev_exit(vd, srcu_idx);
-}
-
-static unsigned long reset_watch_period(struct vgpu_dev *vd)
-{
-	return msecs_to_jiffies(clamp_t(u32, vd->lim.stall_ms / 4, 50, 1000));
 }
 
 /* Wakes whom an interrupt should have woken.  Returns whether anybody still waits. */

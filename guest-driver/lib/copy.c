@@ -168,8 +168,8 @@ static bool pool_take(struct transfer *tr)
     bool is_there;
 
     pthread_mutex_lock(&ctx->stage.lock);
-    if (!ctx->stage.host && !host_alloc(ctx, (size_t)VGPU_STAGE_PIECES * VGPU_STAGE_BYTES, true,
-                                        &ctx->stage.host))
+    if (!ctx->stage.host &&
+        !host_alloc(ctx, (size_t)VGPU_STAGE_PIECES * VGPU_STAGE_BYTES, true, &ctx->stage.host))
         ctx->stage.free_mask = (1u << VGPU_STAGE_PIECES) - 1;
     is_there = ctx->stage.host;
     while (is_there && !ctx->stage.free_mask)

@@ -37,7 +37,7 @@
 struct vgpu_sys {
     int (*open)(void *opaque, const char *path);
     int (*close)(void *opaque, int fd);
-    int (*ioctl)(void *opaque, int fd, unsigned long cmd, void *arg); /* 0 or -errno */
+    int (*ioctl)(void *opaque, int fd, unsigned long cmd, void *arg);            /* 0 or -errno */
     void *(*map)(void *opaque, int fd, size_t bytes, int prot, uint64_t offset); /* or NULL */
     void (*unmap)(void *opaque, void *addr, size_t bytes);
     void *opaque;
@@ -161,8 +161,8 @@ int vgpu_open_sys(const struct vgpu_sys *sys, const char *path, const struct vgp
                   struct vgpu_ctx **out);
 
 /* ---- status.c ---- */
-int vgpu_fail(uint16_t status);        /* remembers it, returns its errno */
-int vgpu_fail_errno(int err);          /* no status: remembers that; returns err */
+int vgpu_fail(uint16_t status); /* remembers it, returns its errno */
+int vgpu_fail_errno(int err);   /* no status: remembers that; returns err */
 int vgpu_fail_lost(struct vgpu_ctx *ctx);
 
 /* ---- engine.c ---- */

@@ -298,8 +298,7 @@ static int function_fetch_large(struct vgpu_module *module, const char *name, ui
     return err ? err : *out ? 0 : vgpu_fail_errno(-EIO);
 }
 
-int vgpu_module_function(struct vgpu_module *module, const char *name,
-                         struct vgpu_function **out)
+int vgpu_module_function(struct vgpu_module *module, const char *name, struct vgpu_function **out)
 {
     struct vgpu_ctx *ctx = module->ctx;
     struct vgpu_function *function = NULL;

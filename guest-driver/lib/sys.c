@@ -123,8 +123,7 @@ static int ctx_map_queue(struct vgpu_ctx *ctx)
     ctx->rw = (volatile struct vgpu_queue_rw *)rw;
     ctx->sq = (volatile struct vgpu_sqe *)(rw + vgpu_queue_sq_offset(setup->cq_log2) -
                                            vgpu_queue_rw_offset(setup->cq_log2));
-    ctx->doorbell =
-        ctx_map(ctx, VGPU_DOORBELL_STRIDE, PROT_READ | PROT_WRITE, setup->doorbell_off);
+    ctx->doorbell = ctx_map(ctx, VGPU_DOORBELL_STRIDE, PROT_READ | PROT_WRITE, setup->doorbell_off);
     ctx->arena = ctx_map(ctx, setup->arena_bytes, PROT_READ | PROT_WRITE, setup->arena_off);
     return ctx->doorbell && ctx->arena ? 0 : -ENOMEM;
 }

@@ -89,7 +89,7 @@ struct vgpu_options {
 
 /* Opens @path (NULL: /dev/vgpu0) with @options (NULL: defaults, all limited to what
  * the device takes).  The caller owns *@ctx until vgpu_close().
- * -ENOENT: no such device; -ENODEV: its back end is away; -EBUSY: no context is free. */
+ * -ENOENT: no such device; -ENODEV: its back end is away; -ENOSPC: no context is free. */
 VGPU_API int vgpu_open(const char *path, const struct vgpu_options *options,
 		       struct vgpu_ctx **ctx);
 

@@ -16,8 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct st_options st_options = {.device = "/dev/vgpu0",
-                                .kernel_dir = "/usr/share/vgpu/kernels"};
+struct st_options st_options = {.device = "/dev/vgpu0", .kernel_dir = "/usr/share/vgpu/kernels"};
 
 _Noreturn void st_fail(const char *file, int line, const char *fmt, ...)
 {
@@ -77,8 +76,8 @@ void st_raw_open(struct st_raw *raw)
 void st_raw_setup(struct st_raw *raw, uint32_t flags)
 {
     st_raw_open(raw);
-    raw->setup = (struct vgpu_queue_setup){
-        .sq_log2 = 6, .cq_log2 = 6, .flags = flags, .arena_bytes = 65536};
+    raw->setup =
+        (struct vgpu_queue_setup){.sq_log2 = 6, .cq_log2 = 6, .flags = flags, .arena_bytes = 65536};
     ST_EQUAL(st_ioctl(raw->fd, VGPU_IOCTL_QUEUE_SETUP, &raw->setup), 0, "QUEUE_SETUP");
 }
 

@@ -72,7 +72,7 @@ struct st_raw {
 void st_raw_open(struct st_raw *raw);                  /* opened, INFO read, no queue */
 void st_raw_setup(struct st_raw *raw, uint32_t flags); /* and a small queue */
 void st_raw_close(struct st_raw *raw);
-int st_ioctl(int fd, unsigned long cmd, void *arg);    /* 0 or -errno */
+int st_ioctl(int fd, unsigned long cmd, void *arg);            /* 0 or -errno */
 void *st_map(int fd, size_t bytes, int prot, uint64_t offset); /* NULL: errno says why */
 uint64_t st_now_ns(void);
 

@@ -26,11 +26,11 @@ static void unknown_opcodes(void)
 }
 
 static const uint16_t all_opcodes[] = {
-    VGPU_CMD_NOP,         VGPU_CMD_FENCE,         VGPU_CMD_MEM_ALLOC,     VGPU_CMD_MEM_FREE,
-    VGPU_CMD_MEM_INFO,    VGPU_CMD_COPY_H2D,      VGPU_CMD_COPY_D2H,      VGPU_CMD_COPY_D2D,
-    VGPU_CMD_MEMSET,      VGPU_CMD_MODULE_LOAD,   VGPU_CMD_MODULE_UNLOAD, VGPU_CMD_FUNC_LOOKUP,
-    VGPU_CMD_LAUNCH,      VGPU_CMD_GLOBAL_LOOKUP, VGPU_CMD_STREAM_CREATE, VGPU_CMD_STREAM_DESTROY,
-    VGPU_CMD_EVENT_CREATE, VGPU_CMD_EVENT_RECORD, VGPU_CMD_EVENT_WAIT,    VGPU_CMD_EVENT_QUERY,
+    VGPU_CMD_NOP,           VGPU_CMD_FENCE,         VGPU_CMD_MEM_ALLOC,     VGPU_CMD_MEM_FREE,
+    VGPU_CMD_MEM_INFO,      VGPU_CMD_COPY_H2D,      VGPU_CMD_COPY_D2H,      VGPU_CMD_COPY_D2D,
+    VGPU_CMD_MEMSET,        VGPU_CMD_MODULE_LOAD,   VGPU_CMD_MODULE_UNLOAD, VGPU_CMD_FUNC_LOOKUP,
+    VGPU_CMD_LAUNCH,        VGPU_CMD_GLOBAL_LOOKUP, VGPU_CMD_STREAM_CREATE, VGPU_CMD_STREAM_DESTROY,
+    VGPU_CMD_EVENT_CREATE,  VGPU_CMD_EVENT_RECORD,  VGPU_CMD_EVENT_WAIT,    VGPU_CMD_EVENT_QUERY,
     VGPU_CMD_EVENT_DESTROY,
 };
 
@@ -128,9 +128,8 @@ static void address_refusals(void)
     sqe = (struct vgpu_sqe){.opcode = VGPU_CMD_COPY_D2D,
                             .u.copy_d2d = {.dst = dev, .src = 64, .bytes = 16}};
     st_expect_status(ctx, &sqe, VGPU_ST_BAD_ADDRESS, "D2D from nowhere");
-    sqe = (struct vgpu_sqe){
-        .opcode = VGPU_CMD_MEMSET,
-        .u.memset = {.dev_addr = dev, .count = 8193, .value = 1, .width = 1}};
+    sqe = (struct vgpu_sqe){.opcode = VGPU_CMD_MEMSET,
+                            .u.memset = {.dev_addr = dev, .count = 8193, .value = 1, .width = 1}};
     st_expect_status(ctx, &sqe, VGPU_ST_BAD_ADDRESS, "MEMSET beyond the allocation");
     ST_EQUAL(vgpu_mem_free(ctx, dev), 0, "vgpu_mem_free");
     ST_CHECK(vgpu_mem_free(ctx, dev) < 0 &&
@@ -177,7 +176,8 @@ static void memset_refusals(void)
         {"misaligned", {.dev_addr = dev + 2, .count = 1, .width = 4}, VGPU_ST_BAD_VALUE},
         {"wide value", {.dev_addr = dev, .count = 1, .value = 256, .width = 1}, VGPU_ST_BAD_VALUE},
         {"count overflows",
-         {.dev_addr = dev, .count = 1ull << 62, .width = 4}, VGPU_ST_BAD_ADDRESS},
+         {.dev_addr = dev, .count = 1ull << 62, .width = 4},
+         VGPU_ST_BAD_ADDRESS},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -12,9 +12,9 @@
 
 #define GUARD 64
 
-static const size_t sizes[] = {1,    2,     3,     4,     63,      255,     4095,
-                               4096, 4097,  12289, 65536, 524288,  524289,  1048589,
-                               2097151, 2097152, 3145741, 5242887};
+static const size_t sizes[] = {1,      2,       3,       4,       63,      255,
+                               4095,   4096,    4097,    12289,   65536,   524288,
+                               524289, 1048589, 2097151, 2097152, 3145741, 5242887};
 static const size_t offsets[] = {0, 1, 7, 4093};
 
 #define NSIZES   (sizeof(sizes) / sizeof(sizes[0]))
@@ -110,8 +110,7 @@ static void registered(void)
                 round_trip(&bed, sizes[s], offsets[o], (uint32_t)(s * 16 + o));
     ST_EQUAL(vgpu_copy_h2d_async(bed.ctx, NULL, bed.dev, dst, 0, 16), 0, "submitting");
     ST_CHECK(vgpu_sync(bed.ctx) == -EACCES && vgpu_last_status() == VGPU_ST_BAD_ACCESS,
-             "reading what was registered for writing: %s",
-             vgpu_status_name(vgpu_last_status()));
+             "reading what was registered for writing: %s", vgpu_status_name(vgpu_last_status()));
     ST_EQUAL(vgpu_host_free(src), 0, "unregistering");
     ST_EQUAL(vgpu_host_free(dst), 0, "unregistering");
     vgpu_close(bed.ctx);

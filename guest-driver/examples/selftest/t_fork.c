@@ -86,8 +86,7 @@ static void ioctls_of_a_child(void)
     struct vgpu_status_query query;
 
     st_raw_setup(&raw, 0);
-    ST_CHECK(st_map(raw.fd, raw.setup.ro_bytes, 1, raw.setup.ro_off), "mmap: %s",
-             strerror(errno));
+    ST_CHECK(st_map(raw.fd, raw.setup.ro_bytes, 1, raw.setup.ro_off), "mmap: %s", strerror(errno));
     in_child(child_raw, &raw);
     in_child(child_maps, &raw);
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_STATUS, &query), 0, "the parent's STATUS");

@@ -115,7 +115,7 @@ static void setup_refusals(void)
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_QUEUE_SETUP, (void *)8), -EFAULT, "a bad pointer");
     raw.setup = (struct vgpu_queue_setup){.sq_log2 = max, .cq_log2 = max, .arena_bytes = arena};
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_QUEUE_SETUP, &raw.setup), 0, "the largest queue");
-    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_QUEUE_SETUP, &raw.setup), -EBUSY, "a second queue");
+    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_QUEUE_SETUP, &raw.setup), -EINVAL, "a second queue");
     st_raw_close(&raw);
 }
 
@@ -145,7 +145,8 @@ static void register_refusals(void)
         {"reserved field", {.addr = at, .bytes = 4096, .flags = 1, .rsvd = 1}, -EINVAL},
         {"no bytes", {.addr = at, .bytes = 0, .flags = 1}, -EINVAL},
         {"too many bytes",
-         {.addr = at, .bytes = raw.info.max_buffer_bytes + 1, .flags = 1}, -EINVAL},
+         {.addr = at, .bytes = raw.info.max_buffer_bytes + 1, .flags = 1},
+         -EINVAL},
         {"end overflows", {.addr = ~0ull - 100, .bytes = 4096, .flags = 1}, -EFAULT},
         {"kernel address", {.addr = 0xffff888000000000ull, .bytes = 4096, .flags = 1}, -EFAULT},
     };
@@ -198,9 +199,9 @@ static void unregister_refusals(void)
     void *addr;
 
     st_raw_setup(&raw, 0);
-    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -ENOENT, "the arena");
+    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -EINVAL, "the arena");
     arg.buf = VGPU_BUF_NONE;
-    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -ENOENT, "an unknown id");
+    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -EINVAL, "an unknown id");
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_ALLOC, &alloc), 0, "BUF_ALLOC");
     arg = (struct vgpu_buf_unregister){.buf = alloc.buf, .rsvd = 1};
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -EINVAL, "reserved field");
@@ -212,7 +213,7 @@ static void unregister_refusals(void)
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -EBUSY, "a half mapped buffer");
     munmap((uint8_t *)addr + 4096, 4096);
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), 0, "an unmapped buffer");
-    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -ENOENT, "twice");
+    ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_BUF_UNREGISTER, &arg), -EINVAL, "twice");
     st_raw_close(&raw);
 }
 

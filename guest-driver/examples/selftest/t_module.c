@@ -13,27 +13,26 @@
 #define PTX_HEAD ".version 6.3\n.target sm_70\n.address_size 64\n"
 
 /* out[i] = in[i] + add, one block; and a kernel without parameters. */
-static const char good_ptx[] = PTX_HEAD
-    ".visible .global .align 4 .u32 answer = 42;\n"
-    ".visible .entry add(.param .u64 p, .param .u32 n)\n"
-    "{\n"
-    "  .reg .b32 %r<4>;\n"
-    "  .reg .b64 %rd<4>;\n"
-    "  ld.param.u64 %rd1, [p];\n"
-    "  ld.param.u32 %r1, [n];\n"
-    "  cvta.to.global.u64 %rd2, %rd1;\n"
-    "  mov.u32 %r2, %tid.x;\n"
-    "  mul.wide.u32 %rd3, %r2, 4;\n"
-    "  add.s64 %rd2, %rd2, %rd3;\n"
-    "  ld.global.u32 %r3, [%rd2];\n"
-    "  add.s32 %r3, %r3, %r1;\n"
-    "  st.global.u32 [%rd2], %r3;\n"
-    "  ret;\n"
-    "}\n"
-    ".visible .entry nothing()\n"
-    "{\n"
-    "  ret;\n"
-    "}\n";
+static const char good_ptx[] = PTX_HEAD ".visible .global .align 4 .u32 answer = 42;\n"
+                                        ".visible .entry add(.param .u64 p, .param .u32 n)\n"
+                                        "{\n"
+                                        "  .reg .b32 %r<4>;\n"
+                                        "  .reg .b64 %rd<4>;\n"
+                                        "  ld.param.u64 %rd1, [p];\n"
+                                        "  ld.param.u32 %r1, [n];\n"
+                                        "  cvta.to.global.u64 %rd2, %rd1;\n"
+                                        "  mov.u32 %r2, %tid.x;\n"
+                                        "  mul.wide.u32 %rd3, %r2, 4;\n"
+                                        "  add.s64 %rd2, %rd2, %rd3;\n"
+                                        "  ld.global.u32 %r3, [%rd2];\n"
+                                        "  add.s32 %r3, %r3, %r1;\n"
+                                        "  st.global.u32 [%rd2], %r3;\n"
+                                        "  ret;\n"
+                                        "}\n"
+                                        ".visible .entry nothing()\n"
+                                        "{\n"
+                                        "  ret;\n"
+                                        "}\n";
 
 static struct vgpu_module *load_good(struct vgpu_ctx *ctx)
 {
@@ -74,8 +73,7 @@ static void bad_images(void)
              "garbage: %s", vgpu_status_name(vgpu_last_status()));
     ST_CHECK(vgpu_module_load(ctx, unknown, sizeof(unknown), &module, NULL, 0) < 0,
              "an unknown instruction was loaded");
-    ST_CHECK(vgpu_last_status() == VGPU_ST_UNSUPPORTED_PTX ||
-                 vgpu_last_status() == VGPU_ST_BAD_PTX,
+    ST_CHECK(vgpu_last_status() == VGPU_ST_UNSUPPORTED_PTX || vgpu_last_status() == VGPU_ST_BAD_PTX,
              "an unknown instruction: %s", vgpu_status_name(vgpu_last_status()));
     ST_EQUAL(vgpu_module_load(ctx, good_ptx, 0, &module, NULL, 0), -EINVAL, "an empty image");
     module = load_good(ctx);
@@ -85,9 +83,9 @@ static void bad_images(void)
 
 static void unsupported_is_named(void)
 {
-    static const char ptx[] = PTX_HEAD
-        ".visible .entry f(.param .u64 p)\n{\n  .reg .f32 %f<9>;\n"
-        "  wmma.load.a.sync.aligned.row.m16n16k16.f16 {%f1}, [p];\n  ret;\n}\n";
+    static const char ptx[] =
+        PTX_HEAD ".visible .entry f(.param .u64 p)\n{\n  .reg .f32 %f<9>;\n"
+                 "  wmma.load.a.sync.aligned.row.m16n16k16.f16 {%f1}, [p];\n  ret;\n}\n";
     struct vgpu_ctx *ctx = st_open(NULL);
     struct vgpu_module *module;
     struct vgpu_info info;
@@ -163,8 +161,7 @@ static void launches_work(void)
 
 /* A refused launch is reported by the next synchronisation, once; nothing else is lost. */
 static void expect_launch(struct vgpu_ctx *ctx, struct vgpu_function *function,
-                          const struct vgpu_launch_config *config, uint16_t want,
-                          const char *what)
+                          const struct vgpu_launch_config *config, uint16_t want, const char *what)
 {
     const uint8_t params[12] = {0};
 

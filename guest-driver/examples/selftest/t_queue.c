@@ -43,8 +43,8 @@ static uint32_t reap(struct st_raw *raw, struct vgpu_cqe *cqe, uint32_t room)
 
 static int wait_past(struct st_raw *raw, uint32_t idx, uint64_t timeout_ns)
 {
-    struct vgpu_wait arg = {.timeout_ns = timeout_ns == UINT64_MAX ? timeout_ns
-                                                                   : st_now_ns() + timeout_ns,
+    struct vgpu_wait arg = {.timeout_ns =
+                                timeout_ns == UINT64_MAX ? timeout_ns : st_now_ns() + timeout_ns,
                             .cq_idx = idx};
 
     return st_ioctl(raw->fd, VGPU_IOCTL_WAIT, &arg);
@@ -285,8 +285,7 @@ static void consumer_beyond_ring(void)
            !__atomic_load_n(&ro->cq_prod, __ATOMIC_ACQUIRE));
     if (query.state == VGPU_CTX_STATE_LOST)
         ST_EQUAL(query.status, VGPU_ST_BAD_RING, "reason");
-    ST_CHECK(query.state == VGPU_CTX_STATE_LOST || ro->cq_prod == 1,
-             "neither lost nor completed");
+    ST_CHECK(query.state == VGPU_CTX_STATE_LOST || ro->cq_prod == 1, "neither lost nor completed");
     ST_EQUAL(vgpu_nop(other, NULL), 0, "another context");
     st_raw_close(&raw);
     vgpu_close(other);

@@ -204,8 +204,8 @@ static void *fake_thread(void *arg)
 
     pthread_mutex_lock(&f->lock);
     while (!f->stop) {
-        bool busy = !f->paused && get(&fake_ro(f)->ctx_state) == VGPU_CTX_STATE_ACTIVE &&
-                    fake_step(f);
+        bool busy =
+            !f->paused && get(&fake_ro(f)->ctx_state) == VGPU_CTX_STATE_ACTIVE && fake_step(f);
 
         if (__atomic_exchange_n((uint32_t *)f->doorbell, 0, __ATOMIC_RELAXED))
             f->doorbells++;

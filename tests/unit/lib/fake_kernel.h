@@ -42,13 +42,13 @@ struct fake {
     uint64_t next_alloc;
 
     /* what tests set */
-    int fail_call;         /* the Nth kernel call fails; 0: none */
-    int fail_alloc;        /* errno of BUF_ALLOC, 0: works */
-    int fail_register;     /* errno of BUF_REGISTER */
-    bool paused;           /* consume nothing */
-    bool shuffle;          /* complete in pairs, swapped */
-    bool stray;            /* a wrong completion before each right one */
-    uint16_t next_status;  /* of the next launch, once */
+    int fail_call;        /* the Nth kernel call fails; 0: none */
+    int fail_alloc;       /* errno of BUF_ALLOC, 0: works */
+    int fail_register;    /* errno of BUF_REGISTER */
+    bool paused;          /* consume nothing */
+    bool shuffle;         /* complete in pairs, swapped */
+    bool stray;           /* a wrong completion before each right one */
+    uint16_t next_status; /* of the next launch, once */
 
     /* what tests read */
     int calls, open_fds, maps, registers, allocs;

@@ -309,9 +309,8 @@ START_TEST(a_failing_copy_reports_its_status)
 
     ck_assert_int_eq(vgpu_copy_h2d(ctx, NULL, 64, byte, 1), -EFAULT);
     ck_assert_int_eq(vgpu_last_status(), VGPU_ST_BAD_ADDRESS);
-    ck_assert_int_eq(vgpu_copy_h2d(ctx, NULL, FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES - 4999, byte,
-                                   5000),
-                     -EFAULT);
+    ck_assert_int_eq(
+        vgpu_copy_h2d(ctx, NULL, FAKE_DEVICE_BASE + FAKE_DEVICE_BYTES - 4999, byte, 5000), -EFAULT);
     ck_assert_int_eq(vgpu_last_status(), VGPU_ST_BAD_ADDRESS);
     ck_assert_int_eq(vgpu_nop(ctx, NULL), 0);
 }
@@ -480,11 +479,14 @@ static Suite *libvgpu_suite(void)
 {
     const TTest *const open_tests[] = {open_unwinds_whatever_call_fails, open_refuses_bad_options,
                                        NULL};
-    const TTest *const ring_tests[] = {
-        commands_complete_across_the_wrap, doorbell_is_rung_only_when_asked,
-        a_full_ring_makes_submitters_wait, stray_completions_are_ignored,
-        impossible_index_ends_the_context, loss_ends_waiting_with_its_reason,
-        a_child_is_refused,                NULL};
+    const TTest *const ring_tests[] = {commands_complete_across_the_wrap,
+                                       doorbell_is_rung_only_when_asked,
+                                       a_full_ring_makes_submitters_wait,
+                                       stray_completions_are_ignored,
+                                       impossible_index_ends_the_context,
+                                       loss_ends_waiting_with_its_reason,
+                                       a_child_is_refused,
+                                       NULL};
     const TTest *const thread_tests[] = {threads_share_a_small_ring_and_arena,
                                          completions_out_of_order_find_their_waiters, NULL};
     const TTest *const copy_tests[] = {small_copies_use_the_arena,
