@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 VGPU_ABI_ASSERT(sizeof(((struct vgpu_call_env *)0)->func[0]) ==
                     sizeof(struct vgpu_func_info) +
@@ -82,8 +81,8 @@ static void call_module_load(struct vgpu_call_env *env, const struct vgpu_call *
 
     if (room > VGPU_CALL_LOG_BYTES)
         room = VGPU_CALL_LOG_BYTES;
-    image = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (image == MAP_FAILED) {
+    image = malloc(bytes);
+    if (!image) {
         res->status = VGPU_ST_HOST_MEMORY;
         return;
     }
@@ -98,7 +97,7 @@ static void call_module_load(struct vgpu_call_env *env, const struct vgpu_call *
         if (call->u.load.log)
             call_write_log(env, call, log_bytes, res);
     }
-    munmap(image, bytes);
+    free(image);
     if (res->status == VGPU_ST_OK) {
         res->result = module;
         env->modules++;

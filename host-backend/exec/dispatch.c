@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* Parameter blocks are 16-byte aligned; the extra line keeps slots from sharing cache sets. */
 #define PARAM_SLOT_BYTES (VGPU_MAX_PARAM_BYTES + 64)
@@ -55,10 +54,8 @@ int vgpu_dispatch_init(struct vgpu_dispatch *d, const struct vgpu_dispatch_confi
     d->jobs = calloc(count, sizeof(*d->jobs));
     if (!d->jobs)
         goto err_calls;
-    d->params_bytes = (size_t)count * PARAM_SLOT_BYTES;
-    d->params = mmap(NULL, d->params_bytes, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (d->params == MAP_FAILED)
+    d->params = aligned_alloc(64, (size_t)count * PARAM_SLOT_BYTES);
+    if (!d->params)
         goto err_jobs;
     for (uint32_t i = count; i-- > 0;) {
         d->jobs[i].next = d->free_jobs;
@@ -75,7 +72,7 @@ err_calls:
 
 void vgpu_dispatch_fini(struct vgpu_dispatch *d)
 {
-    munmap(d->params, d->params_bytes);
+    free(d->params);
     free(d->jobs);
     vgpu_call_env_fini(&d->calls);
     d->jobs = NULL;

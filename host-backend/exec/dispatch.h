@@ -60,7 +60,6 @@ struct vgpu_dispatch {
     struct vgpu_job *jobs; /* as many as the CQ has entries */
     struct vgpu_job *free_jobs;
     uint8_t *params; /* one slot per job */
-    size_t params_bytes;
 
     uint32_t in_executor; /* jobs submitted, not yet polled */
     uint32_t parked;

@@ -136,13 +136,16 @@ int vgpu_runs_map(const struct vgpu_xrun *runs, uint32_t count, const int *fds, 
         return rc;
     if (sum == 0)
         return -EINVAL;
+    /* cppcheck-suppress invalidFunctionArg ; -1 is what MAP_ANONYMOUS wants */
     base = mmap(NULL, sum, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return -errno;
     at = base;
     for (uint32_t i = 0; i < count; i++) {
-        if (mmap(at, runs[i].bytes, prot, MAP_SHARED | MAP_FIXED, fds[runs[i].fd],
-                 (off_t)runs[i].offset) == MAP_FAILED) {
+        void *piece = mmap(at, runs[i].bytes, prot, MAP_SHARED | MAP_FIXED, fds[runs[i].fd],
+                           (off_t)runs[i].offset);
+
+        if (piece == MAP_FAILED) {
             rc = -errno;
             munmap(base, sum);
             return rc;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * A scripted executor; see fake_exec.h.
+ * A scripted executor; see fake_exec.h.  Called by the drain and by the test in one thread.  Calls that
+ * must not find work in flight (frees, destroys) check that there is none.
  */
 #include "fake_exec.h"
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The suites of the exec unit tests, one per source file of host-backend/exec/; main.c runs them
+ * all, CK_RUN_SUITE picks one by name.
+ */
 #ifndef VGPU_TESTS_EXEC_SUITES_H
 #define VGPU_TESTS_EXEC_SUITES_H
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Handle tables. */
+/*
+ * Handle tables: a handle names its object and nothing else, whatever number a guest makes up or
+ * keeps from before.
+ */
 #include "suites.h"
 
 #include <exec/handle.h>
