@@ -10,7 +10,8 @@ PTX_CORE_SRC := $(addprefix $(PTX_DIR)/,arena.c lex.c tables.c parse.c parse_var
                   slots.c decode.c decode_mem.c mem.c fatbin.c link.c module.c machine.c pool.c cta.c launch.c fault.c \
                   print.c)
 # Every operation rounds once (no contraction); nothing here looks at floating-point exception flags or errno.
-PTX_ENGINE_CFLAGS := $(if $(filter rel,$(VARIANT)),-O3) -ffp-contract=off -fno-math-errno -fno-trapping-math
+PTX_ENGINE_CFLAGS := $(if $(filter rel,$(VARIANT)),-O3) -ffp-contract=off -fno-math-errno -fno-trapping-math \
+                     -Wno-pass-failed
 
 $(eval $(call vgpu_lib,ptx_engine_base,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=base))
 $(eval $(call vgpu_lib,ptx_engine_avx2,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=avx2 -mavx2 -mfma))
@@ -29,3 +30,4 @@ PTX_LDLIBS := -lzstd -llz4 -lm -lpthread
 $(eval $(call vgpu_prog,vgpu-bench-ptx,tests/bench/bench_ptx.c,ptx,$(PTX_LDLIBS),-O3))
 
 $(eval $(call vgpu_test,ptx-exec,tests/unit/exec/cpu/test_ptx_exec.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
+$(eval $(call vgpu_test,ptx-load,tests/unit/exec/cpu/test_ptx_load.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))

@@ -164,9 +164,9 @@ void ptx_skip_statement(struct ptx_parser *p)
     ptx_take_punct(p, ';');
 }
 
-static void skip_braces(struct ptx_parser *p)
+static bool skip_braces(struct ptx_parser *p)
 {
-    uint32_t depth = 0;
+    uint32_t depth = 0, line = p->tok.line;
 
     do {
         if (ptx_is_punct(p, '{'))
@@ -175,6 +175,7 @@ static void skip_braces(struct ptx_parser *p)
             depth--;
         ptx_next(p);
     } while (depth && p->tok.kind != PTX_TOK_END);
+    return !depth || ptx_error(p, line, "the text ends inside a .section");
 }
 
 static bool parse_version(struct ptx_parser *p)
@@ -485,8 +486,7 @@ static bool parse_module_item(struct ptx_parser *p)
     if (ptx_is_dot(p, "section")) {
         while (p->tok.kind != PTX_TOK_END && !ptx_is_punct(p, '{'))
             ptx_next(p);
-        skip_braces(p);
-        return true;
+        return skip_braces(p);
     }
     if (ptx_is_dot(p, "pragma")) {
         ptx_skip_statement(p);
