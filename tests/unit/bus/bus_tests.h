@@ -11,5 +11,6 @@ Suite *dma_suite(void);
 Suite *irqs_suite(void);
 Suite *vfio_user_suite(void);
 Suite *vfio_user_bad_suite(void);
+Suite *corpus_suite(void);
 
 #endif

@@ -2,4 +2,4 @@
 /* Unit tests of host-backend/bus. */
 #include "bus_tests.h"
 
-VGPU_UNIT_MAIN(dma_suite, irqs_suite, vfio_user_suite, vfio_user_bad_suite)
+VGPU_UNIT_MAIN(dma_suite, irqs_suite, vfio_user_suite, vfio_user_bad_suite, corpus_suite)

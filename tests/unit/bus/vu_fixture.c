@@ -2,7 +2,17 @@
 /* The vfio-user server under test: see vu_fixture.h. */
 #include "vu_fixture.h"
 
+#ifdef VUF_STANDALONE
+/* In a fuzzer there is no test to fail: Check's assertions, as far as they are used here. */
+#include <stdlib.h>
+#define ck_assert(cond)         ((cond) ? (void)0 : abort())
+#define ck_assert_int_eq(a, b)  ck_assert((intmax_t)(a) == (intmax_t)(b))
+#define ck_assert_int_ge(a, b)  ck_assert((intmax_t)(a) >= (intmax_t)(b))
+#define ck_assert_uint_eq(a, b) ck_assert((uintmax_t)(a) == (uintmax_t)(b))
+#define ck_assert_uint_ne(a, b) ck_assert((uintmax_t)(a) != (uintmax_t)(b))
+#else
 #include "unit.h"
+#endif
 
 #include <errno.h>
 #include <string.h>
