@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Run the benchmarks and report them.
 
-    bench-report.py [--build DIR] [--runs N] [--quick]
+    bench-report.py [--build DIR] [--runs N] [--quick] [--realtime]
 
 Runs DIR/rel/bin/vgpu-bench and, where it was built, DIR/rel/bin/vgpu-bench-ptx;
 both print a JSON array of rows.  Writes all rows to DIR/bench.json, and prints a
@@ -79,10 +79,12 @@ def main():
     parser = argparse.ArgumentParser(description="run and report the benchmarks")
     parser.add_argument("--build", default="build")
     parser.add_argument("--runs", type=int)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="shorter, for a first look")
+    parser.add_argument("--realtime", action="store_true", help="for a machine that is not idle")
     args = parser.parse_args()
     rows, failed = [], False
     arguments = ["--quick"] if args.quick else []
+    arguments += ["--realtime"] if args.realtime else []
     arguments += ["--runs", str(args.runs)] if args.runs else []
     for name in PROGRAMS:
         path = os.path.join(args.build, "rel", "bin", name)

@@ -68,9 +68,10 @@ double bench_floor_pingpong(size_t rounds)
     if (!s || !w)
         goto out;
     memset(w, 0, sizeof(*w));
-    bench_pin(0);
+    /* Created before this thread is bound: a thread inherits its maker's processors. */
     if (pthread_create(&thread, NULL, pong_thread, w))
         goto out;
+    bench_pin(0);
     for (uint32_t i = 1; i <= WARM_UP; i++)
         ping_once(w, i);
     before = gs_now_ns();
@@ -142,9 +143,9 @@ static double measure_wire(struct wire_pair *w, size_t rounds)
 
     if (!s)
         return -1;
-    bench_pin(0);
     if (pthread_create(&thread, NULL, echo_thread, w))
         goto out;
+    bench_pin(0);
     for (size_t i = 0; i < WARM_UP / 4 + rounds && ok; i++) {
         uint64_t before = gs_now_ns();
 
