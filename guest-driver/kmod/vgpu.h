@@ -10,9 +10,10 @@
  *                     admin command in flight about it, and the lost-context scan.
  *   struct vgpu_buf   one registered buffer; owned by its context.
  *
- * Locks, outermost first (take mmap_lock under none but ctx->lock):
+ * Locks, outermost first (mmap_lock only inside files_mutex and ctx->lock):
  *
  *   vd->recover_mutex  bring-up, reset, FLR, remove
+ *   vd->files_mutex    the list of open files
  *   vd->srcu           read side: "the device is READY and stays mapped"
  *   ctx->lock          queue set-up and kernel-mode submission of one context; the
  *                      one lock under which user memory is copied, so mmap never takes it
@@ -196,10 +197,12 @@ struct vgpu_dev {
 	struct vgpu_ctx *ctxs[VGPU_MAX_CONTEXTS];
 	unsigned int nctx;
 	unsigned int ndestroying;
-	struct list_head files;		/* every open context, by file_link */
 	struct list_head quarantine;
 	bool leaking;			/* GONE, and without a proof that DMA has ended */
 	wait_queue_head_t slot_wq;	/* a context id was freed */
+
+	struct mutex files_mutex;	/* guards files; held while their mappings change */
+	struct list_head files;		/* every open context, by file_link */
 
 	struct vgpu_limits lim;
 	struct vgpu_device_props props;
@@ -233,14 +236,15 @@ struct vgpu_dev {
 /**
  * struct vgpu_ctx - one open file
  * @mm: who opened it; the only address space that may use it
- * @mapping: the inode's, to zap user mappings when the device goes
+ * @mapping: the inode's, to zap user mappings when the device goes; valid while the
+ *	context is in vd->files
  * @epoch: vd->epoch when the device was told of the memory
  * @reaped: the device said that it has let go of everything
  */
 struct vgpu_ctx {
 	struct kref kref;
 	struct vgpu_dev *vd;
-	struct list_head file_link;	/* vd->files */
+	struct list_head file_link;	/* vd->files, vd->files_mutex */
 	struct list_head vec_link;	/* vec->ctxs */
 	struct list_head quarantine_link;
 	struct vgpu_admin_req *destroy_req;	/* set aside at set-up: close can't fail */

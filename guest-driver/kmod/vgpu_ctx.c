@@ -45,15 +45,25 @@ struct vgpu_ctx *vgpu_ctx_open(struct vgpu_dev *vd, struct file *file)
 	ctx->mapping = file->f_mapping;
 	get_device(&vd->dev);
 
-	spin_lock_irq(&vd->lock);
+	mutex_lock(&vd->files_mutex);
 	list_add_tail(&ctx->file_link, &vd->files);
-	spin_unlock_irq(&vd->lock);
+	mutex_unlock(&vd->files_mutex);
 	return ctx;
 }
 
 void vgpu_ctx_get(struct vgpu_ctx *ctx)
 {
 	kref_get(&ctx->kref);
+}
+
+/* After this no interrupt handler looks at the queue. */
+static void ctx_leave_vector(struct vgpu_ctx *ctx)
+{
+	if (!ctx->vec)
+		return;
+	spin_lock_irq(&ctx->vec->lock);
+	list_del_init(&ctx->vec_link);
+	spin_unlock_irq(&ctx->vec->lock);
 }
 
 /* Frees what the device knew about.  Only when it is quiet; may be called twice. */
@@ -63,6 +73,7 @@ void vgpu_ctx_free_dma(struct vgpu_ctx *ctx)
 	struct vgpu_buf *buf;
 	unsigned long id;
 
+	ctx_leave_vector(ctx);
 	xa_for_each(&ctx->bufs, id, buf)
 		vgpu_buf_free_dma(buf);
 	vgpu_dma_free(vd, &ctx->queue);
@@ -407,15 +418,6 @@ static bool ctx_expose(struct vgpu_ctx *ctx)
 	return true;
 }
 
-static void ctx_leave_vector(struct vgpu_ctx *ctx)
-{
-	if (!ctx->vec)
-		return;
-	spin_lock_irq(&ctx->vec->lock);
-	list_del_init(&ctx->vec_link);
-	spin_unlock_irq(&ctx->vec->lock);
-}
-
 static int ctx_create_on_device(struct vgpu_ctx *ctx)
 {
 	struct vgpu_admin_req *req = vgpu_admin_req_alloc(VGPU_ADMIN_CTX_CREATE);
@@ -497,7 +499,6 @@ static int ctx_setup_locked(struct vgpu_ctx *ctx, struct vgpu_queue_setup *arg)
 	/* Lost or killed in mid-creation: the memory stays until the device is quiet. */
 	if (ctx->exposed)
 		return err;
-	ctx_leave_vector(ctx);
 	vgpu_ctx_free_dma(ctx);
 err_id:
 	ctx_release_id(ctx);
@@ -570,8 +571,7 @@ void vgpu_ctx_close(struct vgpu_ctx *ctx)
 	struct eventfd_ctx *eventfd;
 	bool destroy;
 
-	if (ctx->state != VGPU_CTX_NEW)
-		ctx_leave_vector(ctx);
+	ctx_leave_vector(ctx);
 	spin_lock_irq(&ctx->ev_lock);
 	eventfd = ctx->eventfd;
 	ctx->eventfd = NULL;
@@ -579,8 +579,11 @@ void vgpu_ctx_close(struct vgpu_ctx *ctx)
 	if (eventfd)
 		eventfd_ctx_put(eventfd);
 
-	spin_lock_irq(&vd->lock);
+	/* After this nobody uses ctx->mapping: the inode may go. */
+	mutex_lock(&vd->files_mutex);
 	list_del_init(&ctx->file_link);
+	mutex_unlock(&vd->files_mutex);
+	spin_lock_irq(&vd->lock);
 	ctx->closing = true;
 	if (ctx->has_id)
 		vd->ndestroying++;

@@ -46,6 +46,7 @@ static void drv_init_fields(struct vgpu_dev *vd)
 	spin_lock_init(&vd->lock);
 	spin_lock_init(&vd->admin.lock);
 	mutex_init(&vd->admin.query_mutex);
+	mutex_init(&vd->files_mutex);
 	init_waitqueue_head(&vd->admin.wq);
 	init_waitqueue_head(&vd->irq_wq);
 	init_waitqueue_head(&vd->slot_wq);
@@ -194,25 +195,22 @@ static unsigned int drv_strip_files(struct vgpu_dev *vd, bool quiet)
 	struct vgpu_ctx *ctx;
 	unsigned int kept = 0;
 
-	spin_lock_irq(&vd->lock);
-	while (!list_empty(&vd->files)) {
-		ctx = list_first_entry(&vd->files, struct vgpu_ctx, file_link);
-		list_del_init(&ctx->file_link);
-		vgpu_ctx_get(ctx);
+	/* Keeps the files, and so their inodes, from going away meanwhile. */
+	mutex_lock(&vd->files_mutex);
+	list_for_each_entry(ctx, &vd->files, file_link) {
+		spin_lock_irq(&vd->lock);
 		if (!quiet && ctx->exposed && !ctx->reaped && ctx->epoch == vd->epoch) {
 			ctx->leaked = true;
 			kept++;
 		}
 		spin_unlock_irq(&vd->lock);
-		if (ctx->state != VGPU_CTX_NEW) {
-			vgpu_ctx_zap(ctx);
-			if (!ctx->leaked)
-				vgpu_ctx_free_dma(ctx);
-		}
-		vgpu_ctx_put(ctx);
-		spin_lock_irq(&vd->lock);
+		if (ctx->state == VGPU_CTX_NEW)
+			continue;
+		vgpu_ctx_zap(ctx);
+		if (!ctx->leaked)
+			vgpu_ctx_free_dma(ctx);
 	}
-	spin_unlock_irq(&vd->lock);
+	mutex_unlock(&vd->files_mutex);
 	return kept;
 }
 
