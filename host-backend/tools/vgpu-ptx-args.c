@@ -10,13 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int buffer_new(struct ptxtool_args *args, const void *data, size_t bytes, const char *out_path, uint64_t *va)
+static int buffer_new(struct ptxtool_args *args, const void *data, size_t bytes,
+                      const char *out_path, uint64_t *va)
 {
     void *host;
 
     if (!bytes)
         return ptxtool_fail("%s", "an empty buffer");
-    if (vgpu_ptx_mem_alloc(args->machine, bytes, va) || !(host = vgpu_ptx_mem_translate(args->machine, *va, bytes)))
+    if (vgpu_ptx_mem_alloc(args->machine, bytes, va) ||
+        !(host = vgpu_ptx_mem_translate(args->machine, *va, bytes)))
         return ptxtool_fail("%s", "no memory for a buffer");
     if (data)
         memcpy(host, data, bytes);
@@ -26,7 +28,8 @@ static int buffer_new(struct ptxtool_args *args, const void *data, size_t bytes,
     return 0;
 }
 
-static int buffer_from(struct ptxtool_args *args, const char *path, size_t path_bytes, const char *out_path, uint64_t *va)
+static int buffer_from(struct ptxtool_args *args, const char *path, size_t path_bytes,
+                       const char *out_path, uint64_t *va)
 {
     char *name = strndup(path, path_bytes);
     size_t bytes;
@@ -85,9 +88,13 @@ static int parse_scalar(const char *text, unsigned char *out, size_t *bytes)
         double d = strtod(number, &end);
 
         memcpy(out, &d, 8);
-    } else if ((*text == 'u' || *text == 's') && (bits == 8 || bits == 16 || bits == 32 || bits == 64)) {
-        uint64_t value = *number == '-' ? (uint64_t)strtoll(number, &end, 0) : strtoull(number, &end, 0);
-        int64_t top = *text == 's' || *number == '-' ? (int64_t)value >> (bits - 1) : bits < 64 ? (int64_t)(value >> bits) : 0;
+    } else if ((*text == 'u' || *text == 's') &&
+               (bits == 8 || bits == 16 || bits == 32 || bits == 64)) {
+        uint64_t value =
+            *number == '-' ? (uint64_t)strtoll(number, &end, 0) : strtoull(number, &end, 0);
+        int64_t top = *text == 's' || *number == '-' ? (int64_t)value >> (bits - 1)
+                      : bits < 64                    ? (int64_t)(value >> bits)
+                                                     : 0;
 
         if (top != 0 && top != -1)
             return ptxtool_fail("'%s' does not fit its type", text);
@@ -101,7 +108,8 @@ static int parse_scalar(const char *text, unsigned char *out, size_t *bytes)
     return 0;
 }
 
-static int pack_one(struct ptxtool_args *args, const char *text, unsigned char *out, size_t limit, size_t *bytes)
+static int pack_one(struct ptxtool_args *args, const char *text, unsigned char *out, size_t limit,
+                    size_t *bytes)
 {
     const char *colon = strchr(text, ':'), *second;
     uint64_t va = 0;
@@ -130,16 +138,16 @@ static int pack_one(struct ptxtool_args *args, const char *text, unsigned char *
     return status;
 }
 
-int ptxtool_args_pack(struct ptxtool_args *args, const struct vgpu_ptx_function *function, const char *const *texts,
-                      uint32_t count)
+int ptxtool_args_pack(struct ptxtool_args *args, const struct vgpu_ptx_function *function,
+                      const char *const *texts, uint32_t count)
 {
     static unsigned char value[VGPU_PTX_MAX_PARAM_BYTES + 8];
     struct vgpu_ptx_attributes attributes;
 
     vgpu_ptx_function_attributes(function, &attributes);
     if (attributes.param_count != count) {
-        fprintf(stderr, "vgpu-ptx: %s has %u parameters, %u were given\n", vgpu_ptx_function_name(function),
-                attributes.param_count, count);
+        fprintf(stderr, "vgpu-ptx: %s has %u parameters, %u were given\n",
+                vgpu_ptx_function_name(function), attributes.param_count, count);
         return PTXTOOL_USAGE;
     }
     args->packed_bytes = attributes.param_bytes;
@@ -154,7 +162,8 @@ int ptxtool_args_pack(struct ptxtool_args *args, const struct vgpu_ptx_function 
         if (status)
             return status;
         if (vgpu_ptx_function_param(function, k, &param) || param.bytes != bytes) {
-            fprintf(stderr, "vgpu-ptx: argument %u has %zu bytes, the kernel's parameter %u\n", k, bytes, param.bytes);
+            fprintf(stderr, "vgpu-ptx: argument %u has %zu bytes, the kernel's parameter %u\n", k,
+                    bytes, param.bytes);
             return PTXTOOL_USAGE;
         }
         memcpy(args->packed + param.offset, value, bytes);
@@ -174,7 +183,8 @@ int ptxtool_args_write(struct ptxtool_args *args)
             continue;
         host = vgpu_ptx_mem_translate(args->machine, args->buffers[k].va, args->buffers[k].bytes);
         file = fopen(path, "wb");
-        good = host && file && fwrite(host, 1, args->buffers[k].bytes, file) == args->buffers[k].bytes;
+        good =
+            host && file && fwrite(host, 1, args->buffers[k].bytes, file) == args->buffers[k].bytes;
         if (file && fclose(file))
             good = false;
         if (!good) {

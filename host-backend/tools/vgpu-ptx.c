@@ -24,8 +24,10 @@ static void usage(FILE *to)
 {
     fprintf(to, "usage: vgpu-ptx check FILE...\n"
                 "       vgpu-ptx run FILE -k KERNEL -g X[,Y[,Z]] -b X[,Y[,Z]] [-s BYTES] [-x cpu]\n"
-                "                [-j THREADS] [--timeout MS] [--cooperative] [--time] [--stats] [-a ARG]...\n"
-                "ARG: u8: u16: u32: u64: s32: s64: f32: f64: VALUE, in:PATH, out:BYTES:PATH, inout:PATH:PATH,\n"
+                "                [-j THREADS] [--timeout MS] [--cooperative] [--time] [--stats] "
+                "[-a ARG]...\n"
+                "ARG: u8: u16: u32: u64: s32: s64: f32: f64: VALUE, in:PATH, out:BYTES:PATH, "
+                "inout:PATH:PATH,\n"
                 "     zero:BYTES, hex:BYTES\n");
 }
 
@@ -74,7 +76,8 @@ static void print_text(void *user, const char *text, size_t bytes)
     fwrite(text, 1, bytes, stdout);
 }
 
-int ptxtool_load(struct vgpu_ptx_machine *machine, const char *path, struct vgpu_ptx_module **module)
+int ptxtool_load(struct vgpu_ptx_machine *machine, const char *path,
+                 struct vgpu_ptx_module **module)
 {
     struct vgpu_ptx_input input = {.name = path};
     char *log = calloc(1, LOG_BYTES);
@@ -108,11 +111,12 @@ static void show_kernel(const struct vgpu_ptx_function *function)
     printf("  threads <= %u", a.max_threads);
     if (a.reqntid[0])
         printf(", exactly %u,%u,%u", a.reqntid[0], a.reqntid[1], a.reqntid[2]);
-    printf("; shared %u bytes, local %u bytes, %u instructions, %u register slots\n", a.static_shared_bytes,
-           a.local_bytes, a.instructions, a.registers);
+    printf("; shared %u bytes, local %u bytes, %u instructions, %u register slots\n",
+           a.static_shared_bytes, a.local_bytes, a.instructions, a.registers);
     printf("  parameters: %u bytes\n", a.param_bytes);
     for (uint32_t k = 0; vgpu_ptx_function_param(function, k, &param) == VGPU_PTX_OK; k++)
-        printf("    %u: offset %u, %u bytes, aligned to %u\n", k, param.offset, param.bytes, param.align);
+        printf("    %u: offset %u, %u bytes, aligned to %u\n", k, param.offset, param.bytes,
+               param.align);
 }
 
 static int check_file(struct vgpu_ptx_machine *machine, const char *path)
@@ -127,7 +131,8 @@ static int check_file(struct vgpu_ptx_machine *machine, const char *path)
     function = vgpu_ptx_module_kernel(module, 0);
     if (function) {
         vgpu_ptx_function_attributes(function, &a);
-        printf("%s: PTX ISA %u.%u, %u bytes of constants\n", path, a.ptx_version / 10, a.ptx_version % 10, a.const_bytes);
+        printf("%s: PTX ISA %u.%u, %u bytes of constants\n", path, a.ptx_version / 10,
+               a.ptx_version % 10, a.const_bytes);
     } else {
         printf("%s: no kernels\n", path);
     }
@@ -213,10 +218,14 @@ static int parse_options(int argc, char **argv, struct run_options *o)
         case 'g': good = parse_dims(optarg, o->launch.grid); break;
         case 'b': good = parse_dims(optarg, o->launch.block); break;
         case 's': good = parse_count(optarg, &o->launch.dynamic_shared_bytes); break;
-        case 'j': good = parse_count(optarg, &o->machine.threads) && o->machine.threads <= VGPU_PTX_MAX_THREADS; break;
+        case 'j':
+            good = parse_count(optarg, &o->machine.threads) &&
+                   o->machine.threads <= VGPU_PTX_MAX_THREADS;
+            break;
         case 'x':
             if (strcmp(optarg, "cpu"))
-                return ptxtool_fail("the executor '%s' is not built into this tool; 'cpu' is", optarg);
+                return ptxtool_fail("the executor '%s' is not built into this tool; 'cpu' is",
+                                    optarg);
             break;
         case 'a':
             if (o->arg_count == PTXTOOL_ARGS_MAX)
@@ -241,8 +250,9 @@ static void show_stats(const struct vgpu_ptx_counters *c)
 {
     printf("blocks                %llu\n", (unsigned long long)c->blocks);
     printf("warp instructions     %llu\n", (unsigned long long)c->warp_instructions);
-    printf("lane instructions     %llu (%.1f of 32 lanes)\n", (unsigned long long)c->lane_instructions,
-           c->warp_instructions ? (double)c->lane_instructions / (double)c->warp_instructions : 0.0);
+    printf(
+        "lane instructions     %llu (%.1f of 32 lanes)\n", (unsigned long long)c->lane_instructions,
+        c->warp_instructions ? (double)c->lane_instructions / (double)c->warp_instructions : 0.0);
     printf("divergent branches    %llu of %llu\n", (unsigned long long)c->divergent_branches,
            (unsigned long long)c->branches);
     printf("barrier arrivals      %llu\n", (unsigned long long)c->barriers);
@@ -251,8 +261,8 @@ static void show_stats(const struct vgpu_ptx_counters *c)
     printf("atomic operations     %llu\n", (unsigned long long)c->atomics);
 }
 
-static int run_kernel(struct vgpu_ptx_machine *machine, struct vgpu_ptx_module *module, struct run_options *o,
-                      const char *path)
+static int run_kernel(struct vgpu_ptx_machine *machine, struct vgpu_ptx_module *module,
+                      struct run_options *o, const char *path)
 {
     struct vgpu_ptx_function *function;
     struct vgpu_ptx_fault fault;
@@ -285,7 +295,8 @@ static int run_kernel(struct vgpu_ptx_machine *machine, struct vgpu_ptx_module *
         result = ptxtool_args_write(&args);
     }
     if (o->show_time)
-        printf("time %.6f s\n", (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) * 1e-9);
+        printf("time %.6f s\n",
+               (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) * 1e-9);
     if (o->show_stats)
         show_stats(&counters);
     ptxtool_args_free(&args);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#define RUNS_DEFAULT 5
+#define RUNS_DEFAULT      5
 #define LOAD_TARGET_BYTES (2u << 20)
 
 static int runs = RUNS_DEFAULT;
@@ -36,12 +36,14 @@ static void die(const char *what, const char *why)
     exit(1);
 }
 
-static void row(const char *name, double value, const char *unit, const char *floor_name, double floor, double bar,
-                const char *bar_on, const char *better)
+static void row(const char *name, double value, const char *unit, const char *floor_name,
+                double floor, double bar, const char *bar_on, const char *better)
 {
-    printf("%s\n {\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"floor_name\": \"%s\", \"floor\": %.6g, "
+    printf("%s\n {\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"floor_name\": \"%s\", "
+           "\"floor\": %.6g, "
            "\"ratio\": %.6g, \"bar\": %.6g, \"bar_on\": \"%s\", \"better\": \"%s\"}",
-           rows++ ? "," : "", name, value, unit, floor_name, floor, value / floor, bar, bar_on, better);
+           rows++ ? "," : "", name, value, unit, floor_name, floor, value / floor, bar, bar_on,
+           better);
 }
 
 static const char fma_ptx[] =
@@ -50,7 +52,8 @@ static const char fma_ptx[] =
     ".reg .f32 %a<16>; .reg .f32 %x, %y; .reg .b32 %i, %n, %t; .reg .b64 %o; .reg .pred %p;\n"
     "ld.param.u64 %o, [out]; ld.param.u32 %n, [n]; mov.u32 %t, %tid.x; cvt.rn.f32.u32 %x, %t;\n"
     "mov.f32 %y, 0f3F000000; mov.u32 %i, 0;\n"
-    "mov.f32 %a0, %x; mov.f32 %a1, %x; mov.f32 %a2, %x; mov.f32 %a3, %x; mov.f32 %a4, %x; mov.f32 %a5, %x;\n"
+    "mov.f32 %a0, %x; mov.f32 %a1, %x; mov.f32 %a2, %x; mov.f32 %a3, %x; mov.f32 %a4, %x; mov.f32 "
+    "%a5, %x;\n"
     "mov.f32 %a6, %x; mov.f32 %a7, %x;\n"
     "loop:\n"
     "fma.rn.f32 %a0, %a0, %y, %x; fma.rn.f32 %a1, %a1, %y, %x; fma.rn.f32 %a2, %a2, %y, %x;\n"
@@ -74,7 +77,8 @@ static struct vgpu_ptx_machine *machine_new(uint32_t threads)
     return machine;
 }
 
-static struct vgpu_ptx_function *function_of(struct vgpu_ptx_machine *machine, const char *text, const char *name)
+static struct vgpu_ptx_function *function_of(struct vgpu_ptx_machine *machine, const char *text,
+                                             const char *name)
 {
     struct vgpu_ptx_module *module;
     struct vgpu_ptx_function *function;
@@ -100,10 +104,14 @@ static char *read_file(const char *path)
     return text;
 }
 
-static double launch(struct vgpu_ptx_machine *machine, struct vgpu_ptx_function *function, uint32_t gx, uint32_t gy,
-                     uint32_t bx, uint32_t by, const void *params, uint32_t bytes)
+static double launch(struct vgpu_ptx_machine *machine, struct vgpu_ptx_function *function,
+                     uint32_t gx, uint32_t gy, uint32_t bx, uint32_t by, const void *params,
+                     uint32_t bytes)
 {
-    struct vgpu_ptx_launch l = {.function = function, .grid = {gx, gy, 1}, .block = {bx, by, 1}, .params = params,
+    struct vgpu_ptx_launch l = {.function = function,
+                                .grid = {gx, gy, 1},
+                                .block = {bx, by, 1},
+                                .params = params,
                                 .param_bytes = bytes};
     struct vgpu_ptx_fault fault;
     double best = 1e30;
@@ -123,7 +131,8 @@ static uint64_t buffer(struct vgpu_ptx_machine *machine, size_t bytes, void **ho
 {
     uint64_t va;
 
-    if (vgpu_ptx_mem_alloc(machine, bytes, &va) || !(*host = vgpu_ptx_mem_translate(machine, va, bytes)))
+    if (vgpu_ptx_mem_alloc(machine, bytes, &va) ||
+        !(*host = vgpu_ptx_mem_translate(machine, va, bytes)))
         die("memory", "cannot be allocated");
     return va;
 }
@@ -169,7 +178,8 @@ static void bench_fma(void)
     struct vgpu_ptx_machine *one = machine_new(1), *two = machine_new(2);
     double single = chain_rate(one, 8), both;
 
-    row("fma chain, one core", single, "1/s", "native vector fma", native_fma(), 5e9, "value", "more");
+    row("fma chain, one core", single, "1/s", "native vector fma", native_fma(), 5e9, "value",
+        "more");
     clock_used = CLOCK_MONOTONIC;
     single = chain_rate(one, 8);
     both = chain_rate(two, 8);
@@ -199,9 +209,10 @@ static void bench_matmul(void)
         ((float *)a)[k] = (float)(k % 13) * 0.25f;
         ((float *)b)[k] = (float)(k % 7) * 0.5f;
     }
-    took = launch(machine, function_of(machine, text, "matmul"), n / 16, n / 16, 16, 16, &params, 28);
-    row("tiled SGEMM, one core", 2.0 * n * n * n / took, "FLOP/s", "native vector fma x 2", 2 * native_fma(), 2e9,
-        "value", "more");
+    took =
+        launch(machine, function_of(machine, text, "matmul"), n / 16, n / 16, 16, 16, &params, 28);
+    row("tiled SGEMM, one core", 2.0 * n * n * n / took, "FLOP/s", "native vector fma x 2",
+        2 * native_fma(), 2e9, "value", "more");
     free(text);
     vgpu_ptx_machine_destroy(machine);
 }
@@ -225,7 +236,8 @@ static void bench_vecadd(void)
     memset(a, 1, n * 4);
     memset(b, 1, n * 4);
     memset(c, 1, n * 4);
-    took = launch(machine, function_of(machine, text, "vecadd"), (uint32_t)(n / 256), 1, 256, 1, &params, 28);
+    took = launch(machine, function_of(machine, text, "vecadd"), (uint32_t)(n / 256), 1, 256, 1,
+                  &params, 28);
     for (int r = 0; r < runs; r++) {
         double start = now(), t;
 
@@ -234,7 +246,8 @@ static void bench_vecadd(void)
         copy = t < copy ? t : copy;
     }
     /* a copy moves 2 bytes for each byte, the addition 3 */
-    row("vecadd of floats, one core", 12.0 * n / took, "B/s", "memcpy, bytes moved", 8.0 * n / copy, 0.25, "ratio", "more");
+    row("vecadd of floats, one core", 12.0 * n / took, "B/s", "memcpy, bytes moved", 8.0 * n / copy,
+        0.25, "ratio", "more");
     free(text);
     vgpu_ptx_machine_destroy(machine);
 }
@@ -249,9 +262,11 @@ static void bench_load(void)
 
     if (!body || !all)
         die("matmul.ptx", "has no kernel");
-    at += sprintf(at, ".version 8.0\n.target sm_75\n.address_size 64\n");
+    at += snprintf(at, (size_t)(all + LOAD_TARGET_BYTES + (1 << 16) - at),
+                   ".version 8.0\n.target sm_75\n.address_size 64\n");
     for (unsigned k = 0; (size_t)(at - all) < LOAD_TARGET_BYTES; k++)
-        at += sprintf(at, ".visible .entry matmul%u%s\n", k, body + strlen(".visible .entry matmul"));
+        at += snprintf(at, (size_t)(all + LOAD_TARGET_BYTES + (1 << 16) - at),
+                       ".visible .entry matmul%u%s\n", k, body + strlen(".visible .entry matmul"));
     for (int r = 0; r < runs; r++) {
         struct vgpu_ptx_module *module;
         double start = now(), took;

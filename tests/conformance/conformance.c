@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define MAX_FAMILIES 4096
-#define MAX_CELLS 8
+#define MAX_CELLS    8
 #define MIN_FAMILIES 800 /* fewer means that the vectors are missing */
 
 static char *families[MAX_FAMILIES];
@@ -128,7 +128,8 @@ static int within(const char *tolerance, uint64_t got, uint64_t want)
     memcpy(&g, &gb, 4);
     memcpy(&w, &wb, 4);
     if (!strncmp(tolerance, "ulp32:", 6))
-        return g == g && w == w && llabs(ordered(gb) - ordered(wb)) <= atoll(tolerance + 6);
+        return g == g && w == w &&
+               llabs(ordered(gb) - ordered(wb)) <= strtoll(tolerance + 6, NULL, 10);
     if (!strncmp(tolerance, "abs32:", 6))
         return fabs((double)g - w) <= strtod(tolerance + 6, NULL);
     ck_assert_str_eq(tolerance, "exact");
@@ -154,16 +155,19 @@ static void run_family(const char *name, enum vgpu_ptx_isa isa)
     params[1] = ptx_test_alloc(machine, v.rows * v.outputs * 8, &host);
     out = host;
     params[2] = v.rows;
-    result = ptx_test_launch(machine, ptx_test_function(module, "test"), (v.rows + 63) / 64, 64, params, 3);
+    result = ptx_test_launch(machine, ptx_test_function(module, "test"), (v.rows + 63) / 64, 64,
+                             params, 3);
     ck_assert_msg(result.status == VGPU_PTX_OK, "%s: %s", name, result.fault.text);
     for (unsigned r = 0; r < v.rows; r++)
         for (unsigned k = 0; k < v.outputs; k++)
-            ck_assert_msg(within(v.tolerance[k], out[r * v.outputs + k], v.expected[r * v.outputs + k]),
-                          "%s row %u output %u: got %llx, expected %llx (%s); inputs %llx %llx %llx", name, r, k,
-                          (unsigned long long)out[r * v.outputs + k], (unsigned long long)v.expected[r * v.outputs + k],
-                          v.tolerance[k], (unsigned long long)v.in[r * v.inputs],
-                          (unsigned long long)(v.inputs > 1 ? v.in[r * v.inputs + 1] : 0),
-                          (unsigned long long)(v.inputs > 2 ? v.in[r * v.inputs + 2] : 0));
+            ck_assert_msg(
+                within(v.tolerance[k], out[r * v.outputs + k], v.expected[r * v.outputs + k]),
+                "%s row %u output %u: got %llx, expected %llx (%s); inputs %llx %llx %llx", name, r,
+                k, (unsigned long long)out[r * v.outputs + k],
+                (unsigned long long)v.expected[r * v.outputs + k], v.tolerance[k],
+                (unsigned long long)v.in[r * v.inputs],
+                (unsigned long long)(v.inputs > 1 ? v.in[r * v.inputs + 1] : 0),
+                (unsigned long long)(v.inputs > 2 ? v.in[r * v.inputs + 2] : 0));
     free(v.in);
     free(v.expected);
     vgpu_ptx_module_unload(module);

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #define BUFFER_BYTES 4096u
-#define BUDGET 20000u
-#define KERNELS_MAX 4u
+#define BUDGET       20000u
+#define KERNELS_MAX  4u
 
 static struct vgpu_ptx_machine *machine;
 static uint64_t buffer;
@@ -23,17 +23,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static void start(void)
 {
-    struct vgpu_ptx_options options = {.threads = 1, .deterministic = true, .instruction_budget = BUDGET,
-                                       .mem_limit_bytes = 64u << 20, .max_registers_bytes = 64u << 20};
+    struct vgpu_ptx_options options = {.threads = 1,
+                                       .deterministic = true,
+                                       .instruction_budget = BUDGET,
+                                       .mem_limit_bytes = 64u << 20,
+                                       .max_registers_bytes = 64u << 20};
 
-    if (vgpu_ptx_machine_create(&options, &machine) || vgpu_ptx_mem_alloc(machine, BUFFER_BYTES, &buffer))
+    if (vgpu_ptx_machine_create(&options, &machine) ||
+        vgpu_ptx_mem_alloc(machine, BUFFER_BYTES, &buffer))
         abort();
 }
 
 static void run_kernel(const struct vgpu_ptx_function *function)
 {
-    struct vgpu_ptx_launch launch = {.function = function, .grid = {1, 1, 1}, .block = {40, 1, 1},
-                                     .dynamic_shared_bytes = 256};
+    struct vgpu_ptx_launch launch = {
+        .function = function, .grid = {1, 1, 1}, .block = {40, 1, 1}, .dynamic_shared_bytes = 256};
     struct vgpu_ptx_attributes attributes;
     struct vgpu_ptx_fault fault;
     uint64_t *params;
@@ -57,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static const char head[] = ".version 8.0\n.target sm_90\n.address_size 64\n";
     struct vgpu_ptx_module *module = NULL;
-    size_t prefix = bytes && (data[0] == '.' || data[0] == 0x50 || data[0] == 0x7f) ? 0 : sizeof(head) - 1;
+    size_t prefix =
+        bytes && (data[0] == '.' || data[0] == 0x50 || data[0] == 0x7f) ? 0 : sizeof(head) - 1;
     char *image = malloc(prefix + bytes + 1), log[512];
     uint64_t held;
 
@@ -69,7 +74,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     memcpy(image, head, prefix);
     if (bytes)
         memcpy(image + prefix, data, bytes);
-    if (vgpu_ptx_module_load(machine, image, prefix + bytes, log, sizeof(log), &module) == VGPU_PTX_OK) {
+    if (vgpu_ptx_module_load(machine, image, prefix + bytes, log, sizeof(log), &module) ==
+        VGPU_PTX_OK) {
         for (uint32_t k = 0; k < KERNELS_MAX && vgpu_ptx_module_kernel(module, k); k++)
             run_kernel(vgpu_ptx_module_kernel(module, k));
         vgpu_ptx_module_unload(module);

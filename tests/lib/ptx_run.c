@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* See ptx_run.h. */
+/*
+ * Helpers of the PTX tests; see ptx_run.h for what each promises.
+ */
 #include "ptx_run.h"
 
 #include <check.h>
@@ -11,7 +13,8 @@
 
 struct vgpu_ptx_machine *ptx_test_machine(uint32_t threads, enum vgpu_ptx_isa isa)
 {
-    struct vgpu_ptx_options options = {.threads = threads, .isa = isa, .launch_timeout_ms = LAUNCH_TIMEOUT_MS};
+    struct vgpu_ptx_options options = {
+        .threads = threads, .isa = isa, .launch_timeout_ms = LAUNCH_TIMEOUT_MS};
     struct vgpu_ptx_machine *machine = NULL;
 
     ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
@@ -54,7 +57,8 @@ struct vgpu_ptx_module *ptx_test_load(struct vgpu_ptx_machine *machine, const ch
 {
     struct vgpu_ptx_module *module = NULL;
     char log[2048];
-    enum vgpu_ptx_status status = vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
+    enum vgpu_ptx_status status =
+        vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
 
     ck_assert_msg(status == VGPU_PTX_OK, "load: %s: %s", vgpu_ptx_status_name(status), log);
     return module;
@@ -65,7 +69,8 @@ struct vgpu_ptx_module *ptx_test_load_file(struct vgpu_ptx_machine *machine, con
     char *text = ptx_test_read(path, NULL);
     struct vgpu_ptx_module *module = NULL;
     char log[2048];
-    enum vgpu_ptx_status status = vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
+    enum vgpu_ptx_status status =
+        vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
 
     ck_assert_msg(status == VGPU_PTX_OK, "%s: %s: %s", path, vgpu_ptx_status_name(status), log);
     free(text);
@@ -76,19 +81,22 @@ struct vgpu_ptx_function *ptx_test_function(struct vgpu_ptx_module *module, cons
 {
     struct vgpu_ptx_function *function = NULL;
 
-    ck_assert_msg(vgpu_ptx_module_function(module, name, &function) == VGPU_PTX_OK, "no kernel %s", name);
+    ck_assert_msg(vgpu_ptx_module_function(module, name, &function) == VGPU_PTX_OK, "no kernel %s",
+                  name);
     return function;
 }
 
-void ptx_test_refused(struct vgpu_ptx_machine *machine, const char *text, enum vgpu_ptx_status status,
-                      const char *log_has)
+void ptx_test_refused(struct vgpu_ptx_machine *machine, const char *text,
+                      enum vgpu_ptx_status status, const char *log_has)
 {
     struct vgpu_ptx_module *module = NULL;
     uint64_t held = vgpu_ptx_mem_held(machine);
     char log[4096];
-    enum vgpu_ptx_status got = vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
+    enum vgpu_ptx_status got =
+        vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
 
-    ck_assert_msg(got == status, "%s instead of %s: %s", vgpu_ptx_status_name(got), vgpu_ptx_status_name(status), log);
+    ck_assert_msg(got == status, "%s instead of %s: %s", vgpu_ptx_status_name(got),
+                  vgpu_ptx_status_name(status), log);
     ck_assert_ptr_null(module);
     ck_assert_msg(strstr(log, log_has) != NULL, "'%s' is not in: %s", log_has, log);
     ck_assert_uint_eq(vgpu_ptx_mem_held(machine), held);
@@ -106,12 +114,14 @@ uint64_t ptx_test_alloc(struct vgpu_ptx_machine *machine, size_t bytes, void **h
     return va;
 }
 
-struct ptx_run_result ptx_test_launch_3d(struct vgpu_ptx_machine *machine, struct vgpu_ptx_function *function,
-                                         const uint32_t grid[3], const uint32_t block[3], uint32_t shared,
-                                         uint32_t flags, const uint64_t *params, uint32_t count)
+struct ptx_run_result ptx_test_launch_3d(struct vgpu_ptx_machine *machine,
+                                         struct vgpu_ptx_function *function, const uint32_t grid[3],
+                                         const uint32_t block[3], uint32_t shared, uint32_t flags,
+                                         const uint64_t *params, uint32_t count)
 {
     struct vgpu_ptx_attributes attributes;
-    struct vgpu_ptx_launch launch = {.function = function, .dynamic_shared_bytes = shared, .flags = flags};
+    struct vgpu_ptx_launch launch = {
+        .function = function, .dynamic_shared_bytes = shared, .flags = flags};
     struct ptx_run_result result;
     uint8_t packed[1024] = {0};
 
@@ -132,8 +142,9 @@ struct ptx_run_result ptx_test_launch_3d(struct vgpu_ptx_machine *machine, struc
     return result;
 }
 
-struct ptx_run_result ptx_test_launch(struct vgpu_ptx_machine *machine, struct vgpu_ptx_function *function,
-                                      uint32_t blocks, uint32_t threads, const uint64_t *params, uint32_t count)
+struct ptx_run_result ptx_test_launch(struct vgpu_ptx_machine *machine,
+                                      struct vgpu_ptx_function *function, uint32_t blocks,
+                                      uint32_t threads, const uint64_t *params, uint32_t count)
 {
     const uint32_t grid[3] = {blocks, 1, 1}, block[3] = {threads, 1, 1};
 

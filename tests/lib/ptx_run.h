@@ -25,14 +25,16 @@ struct vgpu_ptx_module *ptx_test_load(struct vgpu_ptx_machine *machine, const ch
 struct vgpu_ptx_module *ptx_test_load_file(struct vgpu_ptx_machine *machine, const char *path);
 struct vgpu_ptx_function *ptx_test_function(struct vgpu_ptx_module *module, const char *name);
 /* Expects the load to fail with that status and the log to contain the text. */
-void ptx_test_refused(struct vgpu_ptx_machine *machine, const char *text, enum vgpu_ptx_status status,
-                      const char *log_has);
+void ptx_test_refused(struct vgpu_ptx_machine *machine, const char *text,
+                      enum vgpu_ptx_status status, const char *log_has);
 uint64_t ptx_test_alloc(struct vgpu_ptx_machine *machine, size_t bytes, void **host);
 /* params: 8 bytes each are packed by the kernel's own layout, low bytes first. */
-struct ptx_run_result ptx_test_launch(struct vgpu_ptx_machine *machine, struct vgpu_ptx_function *function,
-                                      uint32_t blocks, uint32_t threads, const uint64_t *params, uint32_t count);
-struct ptx_run_result ptx_test_launch_3d(struct vgpu_ptx_machine *machine, struct vgpu_ptx_function *function,
-                                         const uint32_t grid[3], const uint32_t block[3], uint32_t shared,
-                                         uint32_t flags, const uint64_t *params, uint32_t count);
+struct ptx_run_result ptx_test_launch(struct vgpu_ptx_machine *machine,
+                                      struct vgpu_ptx_function *function, uint32_t blocks,
+                                      uint32_t threads, const uint64_t *params, uint32_t count);
+struct ptx_run_result ptx_test_launch_3d(struct vgpu_ptx_machine *machine,
+                                         struct vgpu_ptx_function *function, const uint32_t grid[3],
+                                         const uint32_t block[3], uint32_t shared, uint32_t flags,
+                                         const uint64_t *params, uint32_t count);
 
 #endif

@@ -94,7 +94,8 @@ char *vgpu_arena_copy(struct vgpu_arena *arena, const char *text, size_t bytes)
     return copy;
 }
 
-bool vgpu_arena_grow(struct vgpu_arena *arena, void **items, uint32_t *capacity, uint32_t count, size_t size)
+bool vgpu_arena_grow(struct vgpu_arena *arena, void **items, uint32_t *capacity, uint32_t count,
+                     size_t size)
 {
     uint32_t grown;
     void *memory;
@@ -124,7 +125,8 @@ static void map_seed_init(void)
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    map_seed_value = ((uint32_t)now.tv_nsec * 2654435761u) ^ (uint32_t)now.tv_sec ^ (uint32_t)(uintptr_t)&now;
+    map_seed_value =
+        ((uint32_t)now.tv_nsec * 2654435761u) ^ (uint32_t)now.tv_sec ^ (uint32_t)(uintptr_t)&now;
 }
 
 static uint32_t map_seed(void)
@@ -144,13 +146,14 @@ static uint32_t map_hash(uint32_t seed, const char *key, uint32_t key_bytes)
     return (uint32_t)(hash >> 32);
 }
 
-static struct vgpu_map_slot *map_slot(struct vgpu_map_slot *slots, uint32_t capacity, const char *key,
-                                      uint32_t key_bytes, uint32_t hash)
+static struct vgpu_map_slot *map_slot(struct vgpu_map_slot *slots, uint32_t capacity,
+                                      const char *key, uint32_t key_bytes, uint32_t hash)
 {
     uint32_t at = hash & (capacity - 1);
 
     while (slots[at].key) {
-        if (slots[at].hash == hash && slots[at].key_bytes == key_bytes && !memcmp(slots[at].key, key, key_bytes))
+        if (slots[at].hash == hash && slots[at].key_bytes == key_bytes &&
+            !memcmp(slots[at].key, key, key_bytes))
             break;
         at = (at + 1) & (capacity - 1);
     }
@@ -161,7 +164,8 @@ void *vgpu_map_find(const struct vgpu_map *map, const char *key, uint32_t key_by
 {
     if (!map->capacity)
         return NULL;
-    return map_slot(map->slots, map->capacity, key, key_bytes, map_hash(map_seed(), key, key_bytes))->value;
+    return map_slot(map->slots, map->capacity, key, key_bytes, map_hash(map_seed(), key, key_bytes))
+        ->value;
 }
 
 static bool map_rehash(struct vgpu_arena *arena, struct vgpu_map *map)
@@ -187,7 +191,8 @@ static bool map_rehash(struct vgpu_arena *arena, struct vgpu_map *map)
     return true;
 }
 
-bool vgpu_map_insert(struct vgpu_arena *arena, struct vgpu_map *map, const char *key, uint32_t key_bytes, void *value)
+bool vgpu_map_insert(struct vgpu_arena *arena, struct vgpu_map *map, const char *key,
+                     uint32_t key_bytes, void *value)
 {
     uint32_t hash = map_hash(map_seed(), key, key_bytes);
     struct vgpu_map_slot *slot;

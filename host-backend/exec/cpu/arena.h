@@ -25,16 +25,19 @@ struct vgpu_arena {
 
 void vgpu_arena_init(struct vgpu_arena *arena, size_t limit_bytes);
 void vgpu_arena_fini(struct vgpu_arena *arena);
-__attribute__((warn_unused_result)) void *vgpu_arena_alloc(struct vgpu_arena *arena, size_t count, size_t size);
+__attribute__((warn_unused_result)) void *vgpu_arena_alloc(struct vgpu_arena *arena, size_t count,
+                                                           size_t size);
 /* A NUL-terminated copy. */
-__attribute__((warn_unused_result)) char *vgpu_arena_copy(struct vgpu_arena *arena, const char *text, size_t bytes);
+__attribute__((warn_unused_result)) char *vgpu_arena_copy(struct vgpu_arena *arena,
+                                                          const char *text, size_t bytes);
 
 /*
  * Grows the array at *items to hold one more element; *capacity counts elements. The old array stays in the
  * arena, so pointers into it keep their (stale) values: hold indices instead.
  */
-__attribute__((warn_unused_result)) bool vgpu_arena_grow(struct vgpu_arena *arena, void **items, uint32_t *capacity,
-                                                         uint32_t count, size_t size);
+__attribute__((warn_unused_result)) bool vgpu_arena_grow(struct vgpu_arena *arena, void **items,
+                                                         uint32_t *capacity, uint32_t count,
+                                                         size_t size);
 
 /* Names to values, open addressing. Keys are (pointer, length) and must outlive the map. */
 struct vgpu_map_slot {
@@ -52,7 +55,8 @@ struct vgpu_map {
 
 void *vgpu_map_find(const struct vgpu_map *map, const char *key, uint32_t key_bytes);
 /* false: out of memory. An existing key gets the new value. */
-__attribute__((warn_unused_result)) bool vgpu_map_insert(struct vgpu_arena *arena, struct vgpu_map *map,
-                                                         const char *key, uint32_t key_bytes, void *value);
+__attribute__((warn_unused_result)) bool vgpu_map_insert(struct vgpu_arena *arena,
+                                                         struct vgpu_map *map, const char *key,
+                                                         uint32_t key_bytes, void *value);
 
 #endif

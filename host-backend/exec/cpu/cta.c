@@ -71,31 +71,43 @@ static uint64_t sreg_of_cluster(const struct ptx_cta *cta, enum ptx_sreg sreg)
     case PTX_SR_nclusterid_x: return cta->run->grid[0];
     case PTX_SR_nclusterid_y: return cta->run->grid[1];
     case PTX_SR_nclusterid_z: return cta->run->grid[2];
-    case PTX_SR_cluster_nctaid_x: case PTX_SR_cluster_nctaid_y: case PTX_SR_cluster_nctaid_z:
+    case PTX_SR_cluster_nctaid_x:
+    case PTX_SR_cluster_nctaid_y:
+    case PTX_SR_cluster_nctaid_z:
     case PTX_SR_cluster_nctarank: return 1;
     default: return 0;
     }
 }
 
-static uint64_t sreg_of_warp(const struct ptx_warp *w, const struct ptx_frame *frame, enum ptx_sreg sreg)
+static uint64_t sreg_of_warp(const struct ptx_warp *w, const struct ptx_frame *frame,
+                             enum ptx_sreg sreg)
 {
     const struct ptx_run *run = w->cta->run;
 
     switch (sreg) {
-    case PTX_SR_ntid_x: case PTX_SR_ntid_y: case PTX_SR_ntid_z: return run->block[sreg - PTX_SR_ntid_x];
-    case PTX_SR_ctaid_x: case PTX_SR_ctaid_y: case PTX_SR_ctaid_z: return w->cta->block[sreg - PTX_SR_ctaid_x];
-    case PTX_SR_nctaid_x: case PTX_SR_nctaid_y: case PTX_SR_nctaid_z: return run->grid[sreg - PTX_SR_nctaid_x];
+    case PTX_SR_ntid_x:
+    case PTX_SR_ntid_y:
+    case PTX_SR_ntid_z: return run->block[sreg - PTX_SR_ntid_x];
+    case PTX_SR_ctaid_x:
+    case PTX_SR_ctaid_y:
+    case PTX_SR_ctaid_z: return w->cta->block[sreg - PTX_SR_ctaid_x];
+    case PTX_SR_nctaid_x:
+    case PTX_SR_nctaid_y:
+    case PTX_SR_nctaid_z: return run->grid[sreg - PTX_SR_nctaid_x];
     case PTX_SR_warpid: return w->index;
     case PTX_SR_nwarpid: return VGPU_PTX_MAX_BLOCK_THREADS / PTX_LANES;
     case PTX_SR_smid: return w->cta->worker->smid;
     case PTX_SR_nsmid: return run->machine->pool.count ? run->machine->pool.count : 1;
-    case PTX_SR_total_smem_size: case PTX_SR_aggr_smem_size: return run->shared_bytes;
+    case PTX_SR_total_smem_size:
+    case PTX_SR_aggr_smem_size: return run->shared_bytes;
     case PTX_SR_dynamic_smem_size: return run->dynamic_bytes;
     case PTX_SR_gridid: return run->id;
     case PTX_SR_envreg1: return run->workspace >> 32;
     case PTX_SR_envreg2: return (uint32_t)run->workspace;
-    case PTX_SR_local_base32: case PTX_SR_local_base64: return frame->local_offset;
-    case PTX_SR_dynamic_base32: case PTX_SR_dynamic_base64: return run->dynamic_base;
+    case PTX_SR_local_base32:
+    case PTX_SR_local_base64: return frame->local_offset;
+    case PTX_SR_dynamic_base32:
+    case PTX_SR_dynamic_base64: return run->dynamic_base;
     default: return sreg_of_cluster(w->cta, sreg);
     }
 }
@@ -164,8 +176,8 @@ static struct ptx_frame *frame_new(struct ptx_run *run, const struct ptx_code *c
     return frame;
 }
 
-struct ptx_frame *ptx_frame_get(struct ptx_warp *w, const struct ptx_code *code, struct ptx_frame *parent,
-                                uint32_t local_offset)
+struct ptx_frame *ptx_frame_get(struct ptx_warp *w, const struct ptx_code *code,
+                                struct ptx_frame *parent, uint32_t local_offset)
 {
     struct ptx_worker *worker = w->cta->worker;
     struct ptx_frame *frame = worker->free_frames[code->id];
@@ -403,7 +415,9 @@ static void barrier_wake(struct ptx_warp *w, uint32_t id, const struct ptx_barri
         i = w->pc[l];
         lanes |= 1u << l;
         if (i->flags & 2) { /* bar.red: its result */
-            uint32_t value = i->f == 0 ? bar->count : (i->f == 1 ? bar->all : bar->any) ? PTX_FULL : 0;
+            uint32_t value = i->f == 0                           ? bar->count
+                             : (i->f == 1 ? bar->all : bar->any) ? PTX_FULL
+                                                                 : 0;
 
             ((uint32_t *)(void *)(w->frames[l]->regs + i->d))[l] = value;
         }

@@ -44,8 +44,10 @@ struct ptx_insn *ptx_emit(struct ptx_decoder *d, ptx_op_fn *fn)
 {
     struct ptx_insn *insn;
 
-    if (!vgpu_arena_grow(d->arena, (void **)&d->insns, &d->insn_capacity, d->insn_count, sizeof(*d->insns)) ||
-        !vgpu_arena_grow(d->arena, (void **)&d->lines, &d->line_capacity, d->insn_count, sizeof(*d->lines))) {
+    if (!vgpu_arena_grow(d->arena, (void **)&d->insns, &d->insn_capacity, d->insn_count,
+                         sizeof(*d->insns)) ||
+        !vgpu_arena_grow(d->arena, (void **)&d->lines, &d->line_capacity, d->insn_count,
+                         sizeof(*d->lines))) {
         ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
         return NULL;
     }
@@ -78,7 +80,8 @@ static bool const_rehash(struct ptx_decoder *d)
     if (!hash)
         return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
     for (uint32_t k = 0; k < d->const_count; k++) {
-        uint32_t at = const_hash(d->consts[k].bits, d->consts[k].wide, d->consts[k].sreg) & (size - 1);
+        uint32_t at =
+            const_hash(d->consts[k].bits, d->consts[k].wide, d->consts[k].sreg) & (size - 1);
 
         while (hash[at])
             at = (at + 1) & (size - 1);
@@ -89,7 +92,8 @@ static bool const_rehash(struct ptx_decoder *d)
     return true;
 }
 
-bool ptx_const_offset(struct ptx_decoder *d, uint64_t bits, bool wide, uint8_t sreg, uint32_t *offset)
+bool ptx_const_offset(struct ptx_decoder *d, uint64_t bits, bool wide, uint8_t sreg,
+                      uint32_t *offset)
 {
     struct ptx_const *found;
     uint32_t at;
@@ -104,9 +108,11 @@ bool ptx_const_offset(struct ptx_decoder *d, uint64_t bits, bool wide, uint8_t s
             return true;
         }
     }
-    if (!vgpu_arena_grow(d->arena, (void **)&d->consts, &d->const_capacity, d->const_count, sizeof(*d->consts)))
+    if (!vgpu_arena_grow(d->arena, (void **)&d->consts, &d->const_capacity, d->const_count,
+                         sizeof(*d->consts)))
         return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
-    d->consts[d->const_count] = (struct ptx_const){bits, d->slot_count * PTX_SLOT_BYTES, wide, sreg};
+    d->consts[d->const_count] =
+        (struct ptx_const){bits, d->slot_count * PTX_SLOT_BYTES, wide, sreg};
     d->slot_count += wide ? 2 : 1;
     *offset = d->consts[d->const_count].offset;
     d->const_hash[at] = ++d->const_count;
@@ -138,8 +144,10 @@ static uint64_t imm_bits(const struct ptx_operand *o, enum ptx_type type)
     }
     if (o->is_float) {
         value = bits_f64(o->bits);
-        return type == PTX_T_f32 ? f32_bits((float)value) : type == PTX_T_f16 ? f64_to_half(value, PTX_RN)
-             : type == PTX_T_bf16 ? f64_to_bf16(value, PTX_RN) : o->bits;
+        return type == PTX_T_f32    ? f32_bits((float)value)
+               : type == PTX_T_f16  ? f64_to_half(value, PTX_RN)
+               : type == PTX_T_bf16 ? f64_to_bf16(value, PTX_RN)
+                                    : o->bits;
     }
     switch (type == PTX_T_pred ? 0 : ptx_type_bytes(type)) {
     case 0: return o->bits ? 0xffffffffu : 0;
@@ -153,7 +161,8 @@ static uint64_t imm_bits(const struct ptx_operand *o, enum ptx_type type)
 /* dst = base register + constant, in a scratch slot. */
 bool ptx_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide, uint32_t *offset)
 {
-    struct ptx_inst add = {.op = PTX_OP_add, .types = {wide ? PTX_T_u64 : PTX_T_u32}, .type_count = 1};
+    struct ptx_inst add = {
+        .op = PTX_OP_add, .types = {wide ? PTX_T_u64 : PTX_T_u32}, .type_count = 1};
     struct ptx_insn *insn;
     uint32_t constant;
 
@@ -169,14 +178,16 @@ bool ptx_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide, uin
     return true;
 }
 
-static bool var_address(struct ptx_decoder *d, const struct ptx_operand *o, bool wide, uint32_t *offset)
+static bool var_address(struct ptx_decoder *d, const struct ptx_operand *o, bool wide,
+                        uint32_t *offset)
 {
     struct ptx_var *var = ptx_var_target(o->var);
     uint64_t bits = var->address + o->bits;
     uint32_t base;
 
     if (var->space == PTX_SPACE_LOCAL) {
-        return ptx_const_offset(d, 0, wide, wide ? PTX_SR_local_base64 : PTX_SR_local_base32, &base) &&
+        return ptx_const_offset(d, 0, wide, wide ? PTX_SR_local_base64 : PTX_SR_local_base32,
+                                &base) &&
                ptx_add(d, base, bits, wide, offset);
     }
     if (var->space == PTX_SPACE_SHARED && var->is_unsized) {
@@ -218,7 +229,8 @@ static bool emit_not(struct ptx_decoder *d, uint32_t source, uint32_t *offset)
     return true;
 }
 
-bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_type type, uint32_t *offset)
+bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_type type,
+                uint32_t *offset)
 {
     bool wide = ptx_type_bytes(type) == 8;
 
@@ -230,8 +242,9 @@ bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_typ
     case PTX_O_SREG: return sreg_offset(d, (enum ptx_sreg)o->id, offset);
     case PTX_O_VAR: return var_address(d, o, wide, offset);
     case PTX_O_FUNC:
-        return ptx_const_offset(d, PTX_FUNC_BASE + (uint64_t)ptx_func_target(o->func)->index * PTX_FUNC_STEP, true,
-                                PTX_SR_none, offset);
+        return ptx_const_offset(
+            d, PTX_FUNC_BASE + (uint64_t)ptx_func_target(o->func)->index * PTX_FUNC_STEP, true,
+            PTX_SR_none, offset);
     default: return ptx_decode_error(d, VGPU_PTX_SYNTAX, "an operand of the wrong kind");
     }
 }
@@ -249,8 +262,14 @@ static bool is_round_wrapped(const struct ptx_inst *in)
     if (type != PTX_T_f32 && type != PTX_T_f64)
         return false;
     switch (in->op) {
-    case PTX_OP_add: case PTX_OP_sub: case PTX_OP_mul: case PTX_OP_mad: case PTX_OP_fma: case PTX_OP_div:
-    case PTX_OP_rcp: case PTX_OP_sqrt: return true;
+    case PTX_OP_add:
+    case PTX_OP_sub:
+    case PTX_OP_mul:
+    case PTX_OP_mad:
+    case PTX_OP_fma:
+    case PTX_OP_div:
+    case PTX_OP_rcp:
+    case PTX_OP_sqrt: return true;
     default: return false;
     }
 }
@@ -258,7 +277,10 @@ static bool is_round_wrapped(const struct ptx_inst *in)
 static void wrap_rounding(struct ptx_decoder *d, struct ptx_insn *insn)
 {
     const struct ptx_mods *mods = &d->inst->mods;
-    uint8_t mode = ptx_mods_has(mods, PTX_M_rz) ? 1 : ptx_mods_has(mods, PTX_M_rm) ? 2 : ptx_mods_has(mods, PTX_M_rp) ? 3 : 0;
+    uint8_t mode = ptx_mods_has(mods, PTX_M_rz)   ? 1
+                   : ptx_mods_has(mods, PTX_M_rm) ? 2
+                   : ptx_mods_has(mods, PTX_M_rp) ? 3
+                                                  : 0;
 
     if (!mode || !is_round_wrapped(d->inst))
         return;
@@ -283,7 +305,8 @@ static ptx_op_fn *select_fn(struct ptx_decoder *d, const struct ptx_inst *inst)
     ptx_op_fn *fn = d->engine->select(inst);
 
     if (!fn)
-        ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination of types and modifiers is not implemented");
+        ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
+                         "this combination of types and modifiers is not implemented");
     return fn;
 }
 
@@ -293,10 +316,13 @@ static enum ptx_type letter_type(const struct ptx_inst *in, char letter)
     uint32_t bytes = ptx_type_bytes(in->types[0]);
 
     switch (letter) {
-    case 't': case 'T': return in->types[0];
-    case 's': case 'S': return in->types[1];
+    case 't':
+    case 'T': return in->types[0];
+    case 's':
+    case 'S': return in->types[1];
     case 'x': return bytes == 2 ? PTX_T_b32 : PTX_T_b64;
-    case 'u': case 'c': return PTX_T_u32;
+    case 'u':
+    case 'c': return PTX_T_u32;
     case 'l': return PTX_T_u64;
     case 'p': return PTX_T_pred;
     default: return PTX_T_b64;
@@ -321,7 +347,8 @@ static const char *plain_signature(const struct ptx_inst *in)
 static bool decode_plain(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     const char *letters = plain_signature(inst);
-    uint32_t sources[8] = {PTX_SINK_OFFSET}, count = 0, dest = PTX_SINK_OFFSET, pair = PTX_SINK_OFFSET;
+    uint32_t sources[8] = {PTX_SINK_OFFSET}, count = 0, dest = PTX_SINK_OFFSET,
+             pair = PTX_SINK_OFFSET;
     ptx_op_fn *fn = select_fn(d, inst);
     struct ptx_insn *insn;
     uint64_t imm = 0;
@@ -359,8 +386,10 @@ static bool decode_plain(struct ptx_decoder *d, const struct ptx_inst *inst)
 
 static uint32_t combine_of(const struct ptx_inst *inst)
 {
-    return ptx_mods_has(&inst->mods, PTX_M_and_) ? 1 : ptx_mods_has(&inst->mods, PTX_M_or_) ? 2
-         : ptx_mods_has(&inst->mods, PTX_M_xor_) ? 3 : 0;
+    return ptx_mods_has(&inst->mods, PTX_M_and_)   ? 1
+           : ptx_mods_has(&inst->mods, PTX_M_or_)  ? 2
+           : ptx_mods_has(&inst->mods, PTX_M_xor_) ? 3
+                                                   : 0;
 }
 
 static uint64_t set_value(enum ptx_type type)
@@ -371,7 +400,8 @@ static uint64_t set_value(enum ptx_type type)
     case PTX_T_f16x2: return 0x3c003c00u;
     case PTX_T_bf16: return 0x3f80u;
     case PTX_T_bf16x2: return 0x3f803f80u;
-    case PTX_T_u16: case PTX_T_s16: return 0xffffu;
+    case PTX_T_u16:
+    case PTX_T_s16: return 0xffffu;
     default: return 0xffffffffu;
     }
 }
@@ -443,9 +473,11 @@ static bool decode_mov(struct ptx_decoder *d, const struct ptx_inst *inst)
     return wrap_guard(d, insn);
 }
 
-static uint8_t slot_bytes(const struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_type type)
+static uint8_t slot_bytes(const struct ptx_decoder *d, const struct ptx_operand *o,
+                          enum ptx_type type)
 {
-    uint32_t bytes = o->kind == PTX_O_REG ? ptx_type_bytes(d->func->regs[o->id].type) : ptx_type_bytes(type);
+    uint32_t bytes =
+        o->kind == PTX_O_REG ? ptx_type_bytes(d->func->regs[o->id].type) : ptx_type_bytes(type);
 
     return (uint8_t)(bytes < 2 ? 2 : bytes);
 }
@@ -463,8 +495,9 @@ static bool decode_cvt(struct ptx_decoder *d, const struct ptx_inst *inst)
     if (inst->operand_count == 3 && !ptx_source(d, &o[2], inst->types[1], &b))
         return false;
     /* registers wider than their types take the general way, which extends and cuts */
-    if (inst->operand_count == 2 && (to != (ptx_type_bytes(inst->types[0]) < 2 ? 2 : ptx_type_bytes(inst->types[0])) ||
-                                     from / 8 != ptx_type_bytes(inst->types[1]) / 8))
+    if (inst->operand_count == 2 &&
+        (to != (ptx_type_bytes(inst->types[0]) < 2 ? 2 : ptx_type_bytes(inst->types[0])) ||
+         from / 8 != ptx_type_bytes(inst->types[1]) / 8))
         fn = d->engine->cvt_general();
     insn = ptx_emit(d, fn);
     if (!insn)
@@ -481,7 +514,8 @@ static bool decode_cvt(struct ptx_decoder *d, const struct ptx_inst *inst)
 
 static uint64_t window_of(const struct ptx_mods *m)
 {
-    if (ptx_mods_has(m, PTX_M_shared) || ptx_mods_has(m, PTX_M_shared_cta) || ptx_mods_has(m, PTX_M_shared_cluster))
+    if (ptx_mods_has(m, PTX_M_shared) || ptx_mods_has(m, PTX_M_shared_cta) ||
+        ptx_mods_has(m, PTX_M_shared_cluster))
         return PTX_SHARED_BASE;
     if (ptx_mods_has(m, PTX_M_local))
         return PTX_LOCAL_BASE;
@@ -537,7 +571,9 @@ static bool decode_barrier(struct ptx_decoder *d, const struct ptx_inst *inst)
     insn->b = b;
     insn->c = c;
     insn->flags = (uint8_t)(has_count | is_red << 1);
-    insn->f = ptx_mods_has(&inst->mods, PTX_M_popc_) ? 0 : ptx_mods_has(&inst->mods, PTX_M_and_) ? 1 : 2;
+    insn->f = ptx_mods_has(&inst->mods, PTX_M_popc_)  ? 0
+              : ptx_mods_has(&inst->mods, PTX_M_and_) ? 1
+                                                      : 2;
     return true;
 }
 
@@ -569,15 +605,32 @@ static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
     case PTX_OP_cvt: return decode_cvt(d, inst);
     case PTX_OP_cvta:
     case PTX_OP_isspacep: return decode_window(d, inst);
-    case PTX_OP_ld: case PTX_OP_ldu: case PTX_OP_st: case PTX_OP_atom: case PTX_OP_atom_cas: case PTX_OP_red:
-        return ptx_decode_memory(d, inst);
-    case PTX_OP_cp_async: case PTX_OP_cp_async_mbarrier: case PTX_OP_mbarrier_init: case PTX_OP_mbarrier_inval:
-    case PTX_OP_mbarrier_test: case PTX_OP_mbarrier_try: case PTX_OP_mbarrier_arrive: case PTX_OP_mbarrier_drop:
-    case PTX_OP_mbarrier_expect: case PTX_OP_mbarrier_complete: return ptx_decode_memory(d, inst);
-    case PTX_OP_prefetch: case PTX_OP_prefetchu: case PTX_OP_discard: case PTX_OP_applypriority:
-        return true; /* hints */
-    case PTX_OP_bar_sync: case PTX_OP_bar_arrive: case PTX_OP_bar_red: case PTX_OP_barrier_sync:
-    case PTX_OP_barrier_arrive: case PTX_OP_barrier_red: return decode_barrier(d, inst);
+    case PTX_OP_ld:
+    case PTX_OP_ldu:
+    case PTX_OP_st:
+    case PTX_OP_atom:
+    case PTX_OP_atom_cas:
+    case PTX_OP_red: return ptx_decode_memory(d, inst);
+    case PTX_OP_cp_async:
+    case PTX_OP_cp_async_mbarrier:
+    case PTX_OP_mbarrier_init:
+    case PTX_OP_mbarrier_inval:
+    case PTX_OP_mbarrier_test:
+    case PTX_OP_mbarrier_try:
+    case PTX_OP_mbarrier_arrive:
+    case PTX_OP_mbarrier_drop:
+    case PTX_OP_mbarrier_expect:
+    case PTX_OP_mbarrier_complete: return ptx_decode_memory(d, inst);
+    case PTX_OP_prefetch:
+    case PTX_OP_prefetchu:
+    case PTX_OP_discard:
+    case PTX_OP_applypriority: return true; /* hints */
+    case PTX_OP_bar_sync:
+    case PTX_OP_bar_arrive:
+    case PTX_OP_bar_red:
+    case PTX_OP_barrier_sync:
+    case PTX_OP_barrier_arrive:
+    case PTX_OP_barrier_red: return decode_barrier(d, inst);
     default: return decode_plain(d, inst);
     }
 }
@@ -640,8 +693,8 @@ static bool code_finish(struct ptx_decoder *d)
     for (uint32_t pass = 0; pass < 2; pass++)
         for (uint32_t k = 0; k < d->const_count; k++)
             if ((d->consts[k].sreg != PTX_SR_none) == (pass == 1))
-                code->inits[at++] = (struct ptx_slot_init){d->consts[k].offset, d->consts[k].wide, d->consts[k].sreg,
-                                                           d->consts[k].bits};
+                code->inits[at++] = (struct ptx_slot_init){d->consts[k].offset, d->consts[k].wide,
+                                                           d->consts[k].sreg, d->consts[k].bits};
     for (code->const_init_count = 0; code->const_init_count < at; code->const_init_count++)
         if (code->inits[code->const_init_count].sreg != PTX_SR_none)
             break;
@@ -649,10 +702,11 @@ static bool code_finish(struct ptx_decoder *d)
     return true;
 }
 
-enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engine *engine, struct ptx_func *func,
-                                const char *input, struct ptx_log *log)
+enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engine *engine,
+                                struct ptx_func *func, const char *input, struct ptx_log *log)
 {
-    struct ptx_decoder d = {.arena = arena, .engine = engine, .func = func, .log = log, .input = input};
+    struct ptx_decoder d = {
+        .arena = arena, .engine = engine, .func = func, .log = log, .input = input};
 
     if (!ptx_flow_order(arena, func))
         return VGPU_PTX_NO_MEMORY;

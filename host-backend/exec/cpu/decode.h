@@ -47,14 +47,16 @@ struct ptx_decoder {
 #define PTX_TEMPS 8u
 
 /* Parsed function in, func->code out. Logs and returns why not otherwise. */
-enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engine *engine, struct ptx_func *func,
-                                const char *input, struct ptx_log *log);
+enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engine *engine,
+                                struct ptx_func *func, const char *input, struct ptx_log *log);
 
 /* flow.c: reorders func->insts; returns false when out of memory. */
-__attribute__((warn_unused_result)) bool ptx_flow_order(struct vgpu_arena *arena, struct ptx_func *func);
+__attribute__((warn_unused_result)) bool ptx_flow_order(struct vgpu_arena *arena,
+                                                        struct ptx_func *func);
 
 /* slots.c: fills reg_offset[] for all registers; false: out of memory. */
-__attribute__((warn_unused_result)) bool ptx_slots_assign(struct vgpu_arena *arena, const struct ptx_func *func,
+__attribute__((warn_unused_result)) bool ptx_slots_assign(struct vgpu_arena *arena,
+                                                          const struct ptx_func *func,
                                                           uint32_t first_slot, uint32_t *reg_offset,
                                                           uint32_t *slot_count);
 
@@ -62,17 +64,20 @@ __attribute__((warn_unused_result)) bool ptx_slots_assign(struct vgpu_arena *are
 bool ptx_decode_error(struct ptx_decoder *d, enum vgpu_ptx_status status, const char *what);
 __attribute__((warn_unused_result)) struct ptx_insn *ptx_emit(struct ptx_decoder *d, ptx_op_fn *fn);
 uint32_t ptx_temp(struct ptx_decoder *d);
-__attribute__((warn_unused_result)) bool ptx_const_offset(struct ptx_decoder *d, uint64_t bits, bool wide, uint8_t sreg,
-                                                          uint32_t *offset);
+__attribute__((warn_unused_result)) bool
+ptx_const_offset(struct ptx_decoder *d, uint64_t bits, bool wide, uint8_t sreg, uint32_t *offset);
 /* The register offset of a source operand of `bytes` (0: predicate); may emit instructions that compute it. */
-__attribute__((warn_unused_result)) bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o,
-                                                    enum ptx_type type, uint32_t *offset);
+__attribute__((warn_unused_result)) bool ptx_source(struct ptx_decoder *d,
+                                                    const struct ptx_operand *o, enum ptx_type type,
+                                                    uint32_t *offset);
 /* A scratch register = base register + constant. */
-__attribute__((warn_unused_result)) bool ptx_add(struct ptx_decoder *d, uint32_t base, uint64_t bits, bool wide,
-                                                 uint32_t *offset);
+__attribute__((warn_unused_result)) bool ptx_add(struct ptx_decoder *d, uint32_t base,
+                                                 uint64_t bits, bool wide, uint32_t *offset);
 uint32_t ptx_dest(const struct ptx_decoder *d, const struct ptx_operand *o);
-__attribute__((warn_unused_result)) bool ptx_decode_memory(struct ptx_decoder *d, const struct ptx_inst *inst);
-__attribute__((warn_unused_result)) bool ptx_decode_call(struct ptx_decoder *d, const struct ptx_inst *inst);
+__attribute__((warn_unused_result)) bool ptx_decode_memory(struct ptx_decoder *d,
+                                                           const struct ptx_inst *inst);
+__attribute__((warn_unused_result)) bool ptx_decode_call(struct ptx_decoder *d,
+                                                         const struct ptx_inst *inst);
 struct ptx_func *ptx_func_target(struct ptx_func *func);
 struct ptx_var *ptx_var_target(struct ptx_var *var);
 

@@ -31,8 +31,8 @@ struct access {
     const struct ptx_operand *base;
 };
 
-static bool elements(struct ptx_decoder *d, const struct ptx_inst *inst, const struct ptx_operand *o,
-                     struct access *access)
+static bool elements(struct ptx_decoder *d, const struct ptx_inst *inst,
+                     const struct ptx_operand *o, struct access *access)
 {
     uint32_t count = element_count(inst), reg_bytes = 0;
 
@@ -46,12 +46,15 @@ static bool elements(struct ptx_decoder *d, const struct ptx_inst *inst, const s
             return false;
         if (e->kind == PTX_O_SINK)
             continue;
-        bytes = e->kind == PTX_O_REG ? ptx_type_bytes(d->func->regs[e->id].type) : ptx_type_bytes(inst->types[0]);
+        bytes = e->kind == PTX_O_REG ? ptx_type_bytes(d->func->regs[e->id].type)
+                                     : ptx_type_bytes(inst->types[0]);
         bytes = bytes < 2 ? 2 : bytes;
         if (reg_bytes && reg_bytes != bytes && is_ld(inst))
-            return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "vector elements in registers of different sizes");
+            return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
+                                    "vector elements in registers of different sizes");
         if (reg_bytes && (reg_bytes == 8) != (bytes == 8))
-            return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "vector elements in registers of different sizes");
+            return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
+                                    "vector elements in registers of different sizes");
         reg_bytes = bytes;
     }
     access->wide = reg_bytes == 8 || (!reg_bytes && ptx_type_bytes(inst->types[0]) == 8);
@@ -65,7 +68,8 @@ static bool address(struct ptx_decoder *d, const struct ptx_operand *o, struct a
 
     access->base = base;
     access->offset = o->bits;
-    access->address_wide = base->kind != PTX_O_REG || ptx_type_bytes(d->func->regs[base->id].type) == 8;
+    access->address_wide =
+        base->kind != PTX_O_REG || ptx_type_bytes(d->func->regs[base->id].type) == 8;
     return ptx_source(d, base, PTX_T_u64, &access->address);
 }
 
@@ -80,8 +84,8 @@ static bool guard(struct ptx_decoder *d, const struct ptx_inst *inst, struct ptx
     return true;
 }
 
-static struct ptx_insn *emit_access(struct ptx_decoder *d, const struct ptx_inst *inst, ptx_op_fn *fn,
-                                    const struct access *access)
+static struct ptx_insn *emit_access(struct ptx_decoder *d, const struct ptx_inst *inst,
+                                    ptx_op_fn *fn, const struct access *access)
 {
     struct ptx_insn *insn = ptx_emit(d, fn);
 
@@ -95,15 +99,16 @@ static struct ptx_insn *emit_access(struct ptx_decoder *d, const struct ptx_inst
     insn->imm = access->offset;
     insn->bytes = (uint8_t)ptx_type_bytes(inst->types[0]);
     insn->count = (uint8_t)element_count(inst);
-    insn->flags = (uint8_t)((access->wide ? PTX_I_WIDE : 0) | (access->address_wide ? PTX_I_ADDR64 : 0) |
-                            (is_ld(inst) && ptx_type_is_signed(inst->types[0]) ? PTX_I_SIGNED : 0));
+    insn->flags =
+        (uint8_t)((access->wide ? PTX_I_WIDE : 0) | (access->address_wide ? PTX_I_ADDR64 : 0) |
+                  (is_ld(inst) && ptx_type_is_signed(inst->types[0]) ? PTX_I_SIGNED : 0));
     insn->f = access->narrow;
     return insn;
 }
 
 /* Local variables, function parameters: a constant offset of the frame. True if it is one and inside. */
-static bool frame_offset(const struct ptx_decoder *d, const struct ptx_inst *inst, const struct ptx_operand *o,
-                         uint64_t *offset)
+static bool frame_offset(const struct ptx_decoder *d, const struct ptx_inst *inst,
+                         const struct ptx_operand *o, uint64_t *offset)
 {
     const struct ptx_operand *base = o->vec;
     uint64_t total = (uint64_t)ptx_type_bytes(inst->types[0]) * element_count(inst);
@@ -111,7 +116,8 @@ static bool frame_offset(const struct ptx_decoder *d, const struct ptx_inst *ins
     if (base->kind != PTX_O_VAR || base->var->space != PTX_SPACE_LOCAL)
         return false;
     *offset = base->var->address + o->bits;
-    return *offset <= d->func->local_bytes && total <= d->func->local_bytes - *offset && *offset % total == 0;
+    return *offset <= d->func->local_bytes && total <= d->func->local_bytes - *offset &&
+           *offset % total == 0;
 }
 
 static bool decode_param(struct ptx_decoder *d, const struct ptx_inst *inst, struct access *access,
@@ -133,9 +139,11 @@ static bool decode_param(struct ptx_decoder *d, const struct ptx_inst *inst, str
 static bool decode_load_store(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     bool load = is_ld(inst);
-    const struct ptx_operand *values = &inst->operands[load ? 0 : 1], *memory = &inst->operands[load ? 1 : 0];
+    const struct ptx_operand *values = &inst->operands[load ? 0 : 1],
+                             *memory = &inst->operands[load ? 1 : 0];
     const struct ptx_operand *base = memory->vec;
-    struct access access = {.regs = {PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET}};
+    struct access access = {
+        .regs = {PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET, PTX_SINK_OFFSET}};
     struct ptx_inst changed = *inst;
     struct ptx_insn *insn;
     ptx_op_fn *fn;
@@ -181,7 +189,8 @@ static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
     struct ptx_insn *insn;
 
     if (!fn)
-        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination of operation and type is not implemented");
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
+                                "this combination of operation and type is not implemented");
     if (!address(d, &o[0], &access) || !ptx_source(d, &o[1], inst->types[0], &b))
         return false;
     c = b;
@@ -203,7 +212,8 @@ static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
 
 static bool in_shared(const struct ptx_inst *inst)
 {
-    return has(inst, PTX_M_shared) || has(inst, PTX_M_shared_cta) || has(inst, PTX_M_shared_cluster);
+    return has(inst, PTX_M_shared) || has(inst, PTX_M_shared_cta) ||
+           has(inst, PTX_M_shared_cluster);
 }
 
 /* cp.async: destination in a with its offset in imm, source in b with its offset added, size operand in c. */
@@ -211,8 +221,8 @@ static bool decode_copy(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     const struct ptx_operand *o = inst->operands;
     struct access to = {.regs = {0}}, from = {.regs = {0}};
-    bool has_size = inst->operand_count > 3 &&
-                    !(inst->operand_count == 4 && has(inst, PTX_M_hint_operand));
+    bool has_size =
+        inst->operand_count > 3 && !(inst->operand_count == 4 && has(inst, PTX_M_hint_operand));
     bool ignores = has_size && o[3].kind == PTX_O_REG && d->func->regs[o[3].id].type == PTX_T_pred;
     uint32_t size = PTX_SINK_OFFSET, source;
     struct ptx_insn *insn;
@@ -254,7 +264,8 @@ static bool decode_mbarrier(struct ptx_decoder *d, const struct ptx_inst *inst)
     uint32_t b;
 
     if (!fn)
-        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "this combination of modifiers is not implemented");
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
+                                "this combination of modifiers is not implemented");
     if (!address(d, memory, &access))
         return false;
     if (!ptx_source(d, inst->operand_count > has_dest + 1u ? &memory[1] : &one, type, &b))
@@ -276,7 +287,8 @@ bool ptx_decode_memory(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     if (inst->op == PTX_OP_cp_async)
         return decode_copy(d, inst);
-    if (inst->op == PTX_OP_cp_async_mbarrier || (inst->op >= PTX_OP_mbarrier_init && inst->op <= PTX_OP_mbarrier_complete))
+    if (inst->op == PTX_OP_cp_async_mbarrier ||
+        (inst->op >= PTX_OP_mbarrier_init && inst->op <= PTX_OP_mbarrier_complete))
         return decode_mbarrier(d, inst);
     if (inst->op == PTX_OP_ld || inst->op == PTX_OP_ldu || inst->op == PTX_OP_st)
         return decode_load_store(d, inst);
@@ -316,7 +328,8 @@ static bool call_args(struct ptx_decoder *d, const struct ptx_operand *list, uin
     return true;
 }
 
-static bool decode_brx(struct ptx_decoder *d, const struct ptx_inst *inst, struct ptx_callsite *site)
+static bool decode_brx(struct ptx_decoder *d, const struct ptx_inst *inst,
+                       struct ptx_callsite *site)
 {
     struct ptx_insn *insn;
     uint32_t a, index = d->callsite_count - 1;
@@ -345,8 +358,9 @@ static bool name_is(const struct ptx_func *func, const char *name)
 /* The functions that the machine itself provides. */
 static ptx_op_fn *builtin(const struct ptx_decoder *d, const struct ptx_func *func)
 {
-    if (name_is(func, "vprintf") && func->param_count == 2 && func->ret_count <= 1 && func->params[0]->bytes == 8 &&
-        func->params[1]->bytes == 8 && (!func->ret_count || func->rets[0]->bytes == 4))
+    if (name_is(func, "vprintf") && func->param_count == 2 && func->ret_count <= 1 &&
+        func->params[0]->bytes == 8 && func->params[1]->bytes == 8 &&
+        (!func->ret_count || func->rets[0]->bytes == 4))
         return d->engine->vprintf;
     if (name_is(func, "__assertfail") && func->param_count == 5 && func->params[0]->bytes == 8 &&
         func->params[1]->bytes == 8 && func->params[2]->bytes == 4 && func->params[3]->bytes == 8)
@@ -364,7 +378,8 @@ bool ptx_decode_call(struct ptx_decoder *d, const struct ptx_inst *inst)
     struct ptx_insn *insn;
     uint32_t a = PTX_SINK_OFFSET, index = d->callsite_count;
 
-    if (!vgpu_arena_grow(d->arena, (void **)&d->callsites, &d->callsite_capacity, d->callsite_count, sizeof(*site)))
+    if (!vgpu_arena_grow(d->arena, (void **)&d->callsites, &d->callsite_capacity, d->callsite_count,
+                         sizeof(*site)))
         return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
     site = &d->callsites[d->callsite_count++];
     memset(site, 0, sizeof(*site));
@@ -385,7 +400,8 @@ bool ptx_decode_call(struct ptx_decoder *d, const struct ptx_inst *inst)
     } else {
         fn = builtin(d, callee);
         if (!fn) {
-            ptx_log_add(d->log, "%s:%u: error: unsupported: '%.*s' is called and not defined\n", d->input, inst->line,
+            ptx_log_add(d->log, "%s:%u: error: unsupported: '%.*s' is called and not defined\n",
+                        d->input, inst->line,
                         (int)(callee->name_bytes < 80 ? callee->name_bytes : 80), callee->name);
             d->status = VGPU_PTX_UNSUPPORTED;
             return false;

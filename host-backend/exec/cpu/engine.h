@@ -32,24 +32,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PTX_LANES 32u
-#define PTX_FULL 0xffffffffu
+#define PTX_LANES      32u
+#define PTX_FULL       0xffffffffu
 #define PTX_SLOT_BYTES 128u
-#define PTX_SINK_OFFSET 0u /* 256 bytes at the start of every register block take unwanted results */
+#define PTX_SINK_OFFSET                                                                            \
+    0u /* 256 bytes at the start of every register block take unwanted results */
 #define PTX_FIRST_SLOT 2u
 
-#define PTX_BARRIERS 16u
-#define PTX_QUANTUM 4096      /* backward branches before a warp lets others run */
-#define PTX_ATOMIC_TICKS 64   /* what an atomic of a divergent warp costs of it */
+#define PTX_BARRIERS       16u
+#define PTX_QUANTUM        4096 /* backward branches before a warp lets others run */
+#define PTX_ATOMIC_TICKS   64   /* what an atomic of a divergent warp costs of it */
 #define PTX_MAX_CALL_DEPTH 4096u
 
 /* Windows of generic addresses (PTX ISA "State Spaces"); global memory is elsewhere (mem.h). */
-#define PTX_SHARED_BASE 0x0000000100000000ull
-#define PTX_LOCAL_BASE 0x0000000200000000ull
-#define PTX_PARAM_BASE 0x0000000300000000ull
+#define PTX_SHARED_BASE  0x0000000100000000ull
+#define PTX_LOCAL_BASE   0x0000000200000000ull
+#define PTX_PARAM_BASE   0x0000000300000000ull
 #define PTX_WINDOW_BYTES 0x0000000001000000ull
-#define PTX_FUNC_BASE 0x0000000400000000ull
-#define PTX_FUNC_STEP 16u
+#define PTX_FUNC_BASE    0x0000000400000000ull
+#define PTX_FUNC_STEP    16u
 
 struct ptx_warp;
 struct ptx_insn;
@@ -67,17 +68,18 @@ struct ptx_insn {
     ptx_op_fn *inner2; /* what a rounding-mode wrapper runs */
     uint32_t guard;    /* register offset */
     uint8_t guard_negate;
-    uint8_t bytes;     /* of a memory access: one element */
-    uint8_t count;     /* elements */
+    uint8_t bytes; /* of a memory access: one element */
+    uint8_t count; /* elements */
     uint8_t flags;
 };
 
 _Static_assert(sizeof(struct ptx_insn) == 64, "one cache line for each instruction");
 
-#define PTX_I_SIGNED 1u   /* ld: sign-extend */
-#define PTX_I_WIDE 2u     /* ld: 64-bit registers for elements below 64 bits; addresses: 64-bit register */
-#define PTX_I_ADDR64 4u   /* the address register has 64 bits */
-#define PTX_I_ATOMIC 8u   /* ld/st: ordered access */
+#define PTX_I_SIGNED 1u /* ld: sign-extend */
+#define PTX_I_WIDE                                                                                 \
+    2u /* ld: 64-bit registers for elements below 64 bits; addresses: 64-bit register */
+#define PTX_I_ADDR64 4u /* the address register has 64 bits */
+#define PTX_I_ATOMIC 8u /* ld/st: ordered access */
 
 struct ptx_slot_init {
     uint32_t offset;
@@ -125,7 +127,7 @@ struct ptx_frame {
     uint8_t *regs;
     uint32_t mask; /* lanes inside, here or in deeper frames */
     uint32_t depth;
-    uint32_t local_offset; /* of the frame in each lane's local memory */
+    uint32_t local_offset;  /* of the frame in each lane's local memory */
     struct ptx_frame *next; /* free list */
 };
 
@@ -146,11 +148,11 @@ struct ptx_warp {
     uint32_t waiting; /* at a .sync operation of the warp */
     uint32_t cc;      /* carry flags (PTX ISA "Extended-Precision Arithmetic") */
     bool is_divergent;
-    bool converged;   /* all live lanes have the same frame and program counter */
-    bool force;       /* let a partial .sync group pass: everybody else is stuck too */
+    bool converged; /* all live lanes have the same frame and program counter */
+    bool force;     /* let a partial .sync group pass: everybody else is stuck too */
     bool rotate;
     uint8_t barrier[PTX_LANES];
-    uint8_t *local;   /* PTX_LANES lanes in granules of 8 bytes */
+    uint8_t *local; /* PTX_LANES lanes in granules of 8 bytes */
     uint32_t local_bytes;
     struct ptx_cta *cta;
     struct ptx_frame *root;
@@ -218,7 +220,8 @@ struct ptx_engine {
     ptx_op_fn *call_indirect;
     ptx_op_fn *special; /* reads a volatile special register */
     /* Selections that the rows of opcodes.def do not make. */
-    ptx_op_fn *(*compare)(const struct ptx_inst *inst); /* the plain comparison inside set and setp */
+    ptx_op_fn *(*compare)(
+        const struct ptx_inst *inst); /* the plain comparison inside set and setp */
     uint64_t (*cvt_flags)(const struct ptx_inst *inst); /* imm of a cvt */
     ptx_op_fn *(*cvt_general)(void);
     ptx_op_fn *(*frame)(bool is_store); /* ld/st at a constant offset of the frame */
@@ -229,11 +232,13 @@ extern const struct ptx_engine ptx_engine_base;
 extern const struct ptx_engine ptx_engine_avx2;
 
 /* launch.c, fault.c: the world outside a warp. */
-const struct ptx_insn *ptx_fault(struct ptx_warp *w, const struct ptx_insn *i, enum vgpu_ptx_fault_kind kind,
-                                 uint32_t lane, uint64_t va, uint32_t bytes, const char *detail);
-bool ptx_run_stopped(struct ptx_warp *w, const struct ptx_insn *i); /* cancel, deadline, budget, other fault */
-struct ptx_frame *ptx_frame_get(struct ptx_warp *w, const struct ptx_code *code, struct ptx_frame *parent,
-                                uint32_t local_offset);
+const struct ptx_insn *ptx_fault(struct ptx_warp *w, const struct ptx_insn *i,
+                                 enum vgpu_ptx_fault_kind kind, uint32_t lane, uint64_t va,
+                                 uint32_t bytes, const char *detail);
+bool ptx_run_stopped(struct ptx_warp *w,
+                     const struct ptx_insn *i); /* cancel, deadline, budget, other fault */
+struct ptx_frame *ptx_frame_get(struct ptx_warp *w, const struct ptx_code *code,
+                                struct ptx_frame *parent, uint32_t local_offset);
 void ptx_frame_put(struct ptx_warp *w, struct ptx_frame *frame);
 bool ptx_local_reserve(struct ptx_warp *w, uint32_t bytes);
 const struct ptx_code *ptx_func_at(struct ptx_warp *w, uint64_t address);
@@ -241,7 +246,8 @@ const struct ptx_range *ptx_run_find(struct ptx_warp *w, uint64_t va);
 uint64_t ptx_special_read(struct ptx_warp *w, uint32_t lane, enum ptx_sreg sreg);
 uint32_t ptx_run_param_bytes(const struct ptx_warp *w);
 const uint8_t *ptx_run_params(const struct ptx_warp *w);
-int ptx_print(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, uint64_t format, uint64_t args);
+int ptx_print(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, uint64_t format,
+              uint64_t args);
 /* Host bytes behind a generic address for one lane, NULL if there are none. For slow paths only. */
 uint8_t *ptx_generic(struct ptx_warp *w, uint32_t lane, uint64_t va, uint32_t bytes, bool is_store);
 void ptx_barrier_release(struct ptx_cta *cta, uint32_t id);

@@ -14,12 +14,12 @@
 #include <string.h>
 #include <zstd.h>
 
-#define FATBIN_MAGIC 0xba55ed50u
+#define FATBIN_MAGIC        0xba55ed50u
 #define FATBIN_HEADER_BYTES 16u
-#define FATBIN_ENTRY_BYTES 64u
-#define FATBIN_KIND_PTX 1u
-#define FATBIN_FLAG_LZ4 0x2000u
-#define FATBIN_FLAG_ZSTD 0x8000u
+#define FATBIN_ENTRY_BYTES  64u
+#define FATBIN_KIND_PTX     1u
+#define FATBIN_FLAG_LZ4     0x2000u
+#define FATBIN_FLAG_ZSTD    0x8000u
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -54,8 +54,8 @@ static enum vgpu_ptx_status damaged(struct ptx_log *log, const char *input, cons
     return VGPU_PTX_BAD_IMAGE;
 }
 
-static enum vgpu_ptx_status scan(const uint8_t *at, uint64_t left, struct entry *best, struct ptx_log *log,
-                                 const char *input)
+static enum vgpu_ptx_status scan(const uint8_t *at, uint64_t left, struct entry *best,
+                                 struct ptx_log *log, const char *input)
 {
     while (left) {
         uint32_t header;
@@ -81,8 +81,8 @@ static enum vgpu_ptx_status scan(const uint8_t *at, uint64_t left, struct entry 
     return VGPU_PTX_OK;
 }
 
-static enum vgpu_ptx_status expand(const struct entry *entry, char **text, size_t *bytes, struct ptx_log *log,
-                                   const char *input)
+static enum vgpu_ptx_status expand(const struct entry *entry, char **text, size_t *bytes,
+                                   struct ptx_log *log, const char *input)
 {
     bool packed = entry->flags & (FATBIN_FLAG_LZ4 | FATBIN_FLAG_ZSTD);
     uint64_t in = packed && entry->compressed_bytes ? entry->compressed_bytes : entry->bytes;
@@ -99,7 +99,8 @@ static enum vgpu_ptx_status expand(const struct entry *entry, char **text, size_
 
         good = !ZSTD_isError(got) && got == full;
     } else if (entry->flags & FATBIN_FLAG_LZ4) {
-        good = LZ4_decompress_safe((const char *)entry->payload, *text, (int)in, (int)full) == (int)full;
+        good = LZ4_decompress_safe((const char *)entry->payload, *text, (int)in, (int)full) ==
+               (int)full;
     } else {
         memcpy(*text, entry->payload, full);
         good = true;
@@ -112,8 +113,8 @@ static enum vgpu_ptx_status expand(const struct entry *entry, char **text, size_
     return VGPU_PTX_OK;
 }
 
-enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **text, size_t *text_bytes,
-                                        struct ptx_log *log, const char *input)
+enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **text,
+                                        size_t *text_bytes, struct ptx_log *log, const char *input)
 {
     const uint8_t *at = image;
     struct entry best = {0};
@@ -132,7 +133,8 @@ enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **
         bytes -= header + payload;
     }
     if (!best.payload) {
-        ptx_log_add(log, "%s: error: the fatbin has no PTX, only code for particular GPUs\n", input);
+        ptx_log_add(log, "%s: error: the fatbin has no PTX, only code for particular GPUs\n",
+                    input);
         return VGPU_PTX_NO_PTX;
     }
     return expand(&best, text, text_bytes, log, input);

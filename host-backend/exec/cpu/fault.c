@@ -43,28 +43,32 @@ static void describe_nearest(const struct ptx_ranges *ranges, uint64_t va, char 
     if (!best)
         snprintf(text, bytes, "; nothing is allocated");
     else if (!best_distance && va < best->base + best->bytes)
-        snprintf(text, bytes, "; inside the %llu bytes at 0x%llx%s", (unsigned long long)best->bytes,
-                 (unsigned long long)best->base, best->is_readonly ? ", which are constant" : "");
+        snprintf(text, bytes, "; inside the %llu bytes at 0x%llx%s",
+                 (unsigned long long)best->bytes, (unsigned long long)best->base,
+                 best->is_readonly ? ", which are constant" : "");
     else
-        snprintf(text, bytes, "; %llu bytes %s the %llu bytes at 0x%llx", (unsigned long long)best_distance,
-                 after ? "after" : "before", (unsigned long long)best->bytes, (unsigned long long)best->base);
+        snprintf(text, bytes, "; %llu bytes %s the %llu bytes at 0x%llx",
+                 (unsigned long long)best_distance, after ? "after" : "before",
+                 (unsigned long long)best->bytes, (unsigned long long)best->base);
 }
 
-void ptx_run_fail(struct ptx_run *run, enum vgpu_ptx_status status, enum vgpu_ptx_fault_kind kind, const char *text)
+void ptx_run_fail(struct ptx_run *run, enum vgpu_ptx_status status, enum vgpu_ptx_fault_kind kind,
+                  const char *text)
 {
     pthread_mutex_lock(&run->lock);
     if (!run->status) {
         run->status = status;
         run->fault.kind = kind;
         snprintf(run->fault.kernel, sizeof(run->fault.kernel), "%s", run->func->name);
-        snprintf(run->fault.text, sizeof(run->fault.text), "kernel %.127s: %s%s%s", run->func->name, kind_text[kind],
-                 text ? ": " : "", text ? text : "");
+        snprintf(run->fault.text, sizeof(run->fault.text), "kernel %.127s: %s%s%s", run->func->name,
+                 kind_text[kind], text ? ": " : "", text ? text : "");
     }
     pthread_mutex_unlock(&run->lock);
     __atomic_store_n(&run->stop, 1, __ATOMIC_RELEASE);
 }
 
-static void fault_place(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, struct vgpu_ptx_fault *fault)
+static void fault_place(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane,
+                        struct vgpu_ptx_fault *fault)
 {
     const struct ptx_run *run = w->cta->run;
     const struct ptx_code *code = w->frame ? w->frame->code : run->code;
@@ -85,28 +89,32 @@ static void fault_write(struct ptx_warp *w, struct vgpu_ptx_fault *f, const char
 
     if (f->kind == VGPU_PTX_FAULT_ILLEGAL_ADDRESS) {
         describe_nearest(run->ranges, f->va, nearest, sizeof(nearest));
-        snprintf(what, sizeof(what), "%s of %u bytes at 0x%llx", detail ? detail : "access", f->access_bytes,
-                 (unsigned long long)f->va);
+        snprintf(what, sizeof(what), "%s of %u bytes at 0x%llx", detail ? detail : "access",
+                 f->access_bytes, (unsigned long long)f->va);
     } else if (f->kind == VGPU_PTX_FAULT_MISALIGNED) {
-        snprintf(what, sizeof(what), "0x%llx is not aligned to %u bytes", (unsigned long long)f->va, f->access_bytes);
+        snprintf(what, sizeof(what), "0x%llx is not aligned to %u bytes", (unsigned long long)f->va,
+                 f->access_bytes);
     } else {
         snprintf(what, sizeof(what), "%s", detail ? detail : "");
     }
     snprintf(f->kernel, sizeof(f->kernel), "%s", run->func->name);
-    snprintf(f->text, sizeof(f->text), "kernel %.100s: %s%s%s%s; PTX line %u, block (%u,%u,%u), thread (%u,%u,%u)",
-             run->func->name, kind_text[f->kind], *what ? ": " : "", what, nearest, f->line, f->block[0], f->block[1],
-             f->block[2], f->thread[0], f->thread[1], f->thread[2]);
+    snprintf(f->text, sizeof(f->text),
+             "kernel %.100s: %s%s%s%s; PTX line %u, block (%u,%u,%u), thread (%u,%u,%u)",
+             run->func->name, kind_text[f->kind], *what ? ": " : "", what, nearest, f->line,
+             f->block[0], f->block[1], f->block[2], f->thread[0], f->thread[1], f->thread[2]);
 }
 
-const struct ptx_insn *ptx_fault(struct ptx_warp *w, const struct ptx_insn *i, enum vgpu_ptx_fault_kind kind,
-                                 uint32_t lane, uint64_t va, uint32_t bytes, const char *detail)
+const struct ptx_insn *ptx_fault(struct ptx_warp *w, const struct ptx_insn *i,
+                                 enum vgpu_ptx_fault_kind kind, uint32_t lane, uint64_t va,
+                                 uint32_t bytes, const char *detail)
 {
     struct ptx_run *run = w->cta->run;
 
     pthread_mutex_lock(&run->lock);
     if (!run->status) {
-        run->status = kind == VGPU_PTX_FAULT_TIMEOUT || kind == VGPU_PTX_FAULT_CANCELLED ? VGPU_PTX_CANCELLED
-                                                                                         : VGPU_PTX_FAULT;
+        run->status = kind == VGPU_PTX_FAULT_TIMEOUT || kind == VGPU_PTX_FAULT_CANCELLED
+                          ? VGPU_PTX_CANCELLED
+                          : VGPU_PTX_FAULT;
         run->fault.kind = kind;
         run->fault.va = va;
         run->fault.access_bytes = bytes;

@@ -17,10 +17,11 @@
 #include <string.h>
 
 #define FLOW_DEPTH 32u
-#define FLOW_NONE UINT32_MAX
+#define FLOW_NONE  UINT32_MAX
 
 /* The list belongs to a .branchtargets, which several instructions may name: each gets its own copy. */
-static bool flow_move_targets(struct vgpu_arena *arena, struct ptx_inst *inst, const uint32_t *moved)
+static bool flow_move_targets(struct vgpu_arena *arena, struct ptx_inst *inst,
+                              const uint32_t *moved)
 {
     struct ptx_call *call = vgpu_arena_alloc(arena, 1, sizeof(*call));
     uint32_t *targets = vgpu_arena_alloc(arena, inst->call->target_count, sizeof(*targets));
@@ -35,7 +36,8 @@ static bool flow_move_targets(struct vgpu_arena *arena, struct ptx_inst *inst, c
     return true;
 }
 
-static bool flow_retarget(struct vgpu_arena *arena, struct ptx_inst *insts, uint32_t count, const uint32_t *moved)
+static bool flow_retarget(struct vgpu_arena *arena, struct ptx_inst *insts, uint32_t count,
+                          const uint32_t *moved)
 {
     for (uint32_t k = 0; k < count; k++) {
         if (insts[k].op == PTX_OP_bra)
@@ -52,7 +54,8 @@ static bool is_lowered(const struct ptx_inst *inst)
            (ptx_op_info(inst->op)->flags & (PTX_F_CONTROL | PTX_F_WARP));
 }
 
-static bool flow_branch(struct vgpu_arena *arena, struct ptx_inst *inst, uint32_t target, uint32_t line)
+static bool flow_branch(struct vgpu_arena *arena, struct ptx_inst *inst, uint32_t target,
+                        uint32_t line)
 {
     struct ptx_operand *label = vgpu_arena_alloc(arena, 1, sizeof(*label));
 
@@ -109,7 +112,11 @@ bool ptx_inst_ends(const struct ptx_inst *inst)
 {
     switch (inst->op) {
     case PTX_OP_bra: return inst->guard == PTX_NO_GUARD;
-    case PTX_OP_brx: case PTX_OP_ret: case PTX_OP_exit: case PTX_OP_trap: case PTX_OP_brkpt: return true;
+    case PTX_OP_brx:
+    case PTX_OP_ret:
+    case PTX_OP_exit:
+    case PTX_OP_trap:
+    case PTX_OP_brkpt: return true;
     default: return false;
     }
 }
@@ -123,7 +130,8 @@ static bool add_succ(struct vgpu_arena *arena, struct ptx_blocks *blocks, uint32
     return true;
 }
 
-static bool block_succs(struct vgpu_arena *arena, const struct ptx_func *func, struct ptx_blocks *blocks, uint32_t b)
+static bool block_succs(struct vgpu_arena *arena, const struct ptx_func *func,
+                        struct ptx_blocks *blocks, uint32_t b)
 {
     struct ptx_block *block = &blocks->items[b];
     const struct ptx_inst *last = &func->insts[block->end - 1];
@@ -142,7 +150,8 @@ static bool block_succs(struct vgpu_arena *arena, const struct ptx_func *func, s
     return true;
 }
 
-bool ptx_blocks_build(struct vgpu_arena *arena, const struct ptx_func *func, struct ptx_blocks *blocks)
+bool ptx_blocks_build(struct vgpu_arena *arena, const struct ptx_func *func,
+                      struct ptx_blocks *blocks)
 {
     uint32_t n = func->inst_count;
     uint8_t *leader = vgpu_arena_alloc(arena, (size_t)n + 1, 1);
@@ -183,16 +192,17 @@ bool ptx_blocks_build(struct vgpu_arena *arena, const struct ptx_func *func, str
 /* --- the order --- */
 struct orderer {
     struct ptx_blocks *blocks;
-    uint32_t *order, ordered;   /* the result, filled from the end */
-    uint32_t *part;             /* which sub-graph a block belongs to */
+    uint32_t *order, ordered; /* the result, filled from the end */
+    uint32_t *part;           /* which sub-graph a block belongs to */
     uint32_t parts;
-    uint32_t *index, *low;      /* Tarjan */
+    uint32_t *index, *low; /* Tarjan */
     uint32_t *stack, *path, *path_succ;
     uint8_t *on_stack;
 };
 
-static uint32_t order_visit(struct orderer *o, uint32_t part, uint32_t start, uint32_t *next_index, uint32_t *stacked,
-                            uint32_t *components, uint32_t *sizes, uint32_t count)
+static uint32_t order_visit(struct orderer *o, uint32_t part, uint32_t start, uint32_t *next_index,
+                            uint32_t *stacked, uint32_t *components, uint32_t *sizes,
+                            uint32_t count)
 {
     uint32_t depth = 0;
 
@@ -246,8 +256,8 @@ static uint32_t order_visit(struct orderer *o, uint32_t part, uint32_t start, ui
  * Orders the blocks of `nodes` (one part), writing them to the end of the remaining places. Components come out
  * of Tarjan's algorithm last first, so the result is filled backwards.
  */
-static bool order_part(struct orderer *o, struct vgpu_arena *arena, const uint32_t *nodes, uint32_t count,
-                       uint32_t depth)
+static bool order_part(struct orderer *o, struct vgpu_arena *arena, const uint32_t *nodes,
+                       uint32_t count, uint32_t depth)
 {
     uint32_t part = o->parts++, next_index = 0, stacked = 0, found = 0, at = 0;
     uint32_t *components = vgpu_arena_alloc(arena, count, sizeof(uint32_t));
@@ -263,7 +273,8 @@ static bool order_part(struct orderer *o, struct vgpu_arena *arena, const uint32
         uint32_t placed = next_index;
 
         if (o->index[nodes[k]] == FLOW_NONE)
-            found = order_visit(o, part, nodes[k], &next_index, &stacked, components + placed, sizes, found);
+            found = order_visit(o, part, nodes[k], &next_index, &stacked, components + placed,
+                                sizes, found);
     }
     for (uint32_t c = 0; c < found; c++) {
         uint32_t size = sizes[c], *inside = components + at;
@@ -281,11 +292,13 @@ static bool order_part(struct orderer *o, struct vgpu_arena *arena, const uint32
     return true;
 }
 
-static bool flow_blocks_order(struct vgpu_arena *arena, struct ptx_blocks *blocks, uint32_t *order, uint32_t *count)
+static bool flow_blocks_order(struct vgpu_arena *arena, struct ptx_blocks *blocks, uint32_t *order,
+                              uint32_t *count)
 {
     struct orderer o = {.blocks = blocks, .parts = 1};
     size_t n = blocks->count;
-    uint32_t *reached = vgpu_arena_alloc(arena, n, sizeof(uint32_t)), *seen = vgpu_arena_alloc(arena, n, sizeof(uint32_t));
+    uint32_t *reached = vgpu_arena_alloc(arena, n, sizeof(uint32_t)),
+             *seen = vgpu_arena_alloc(arena, n, sizeof(uint32_t));
     uint32_t total = 0;
 
     o.order = order;
@@ -296,7 +309,8 @@ static bool flow_blocks_order(struct vgpu_arena *arena, struct ptx_blocks *block
     o.path = vgpu_arena_alloc(arena, n, sizeof(uint32_t));
     o.path_succ = vgpu_arena_alloc(arena, n, sizeof(uint32_t));
     o.on_stack = vgpu_arena_alloc(arena, n, 1);
-    if (!reached || !seen || !o.part || !o.index || !o.low || !o.stack || !o.path || !o.path_succ || !o.on_stack)
+    if (!reached || !seen || !o.part || !o.index || !o.low || !o.stack || !o.path || !o.path_succ ||
+        !o.on_stack)
         return false;
     /* only blocks that can be reached */
     reached[total++] = 0;
@@ -319,10 +333,11 @@ static bool flow_blocks_order(struct vgpu_arena *arena, struct ptx_blocks *block
 }
 
 /* Writes the blocks in their order; a block that fell through to one that no longer follows gets a branch. */
-static bool flow_write(struct vgpu_arena *arena, struct ptx_func *func, const struct ptx_blocks *blocks,
-                       const uint32_t *order, uint32_t count)
+static bool flow_write(struct vgpu_arena *arena, struct ptx_func *func,
+                       const struct ptx_blocks *blocks, const uint32_t *order, uint32_t count)
 {
-    struct ptx_inst *insts = vgpu_arena_alloc(arena, (size_t)func->inst_count + count + 1, sizeof(*insts));
+    struct ptx_inst *insts =
+        vgpu_arena_alloc(arena, (size_t)func->inst_count + count + 1, sizeof(*insts));
     uint32_t *moved = vgpu_arena_alloc(arena, (size_t)func->inst_count + 1, sizeof(*moved));
     uint32_t at = 0;
 
@@ -332,7 +347,8 @@ static bool flow_write(struct vgpu_arena *arena, struct ptx_func *func, const st
         const struct ptx_block *block = &blocks->items[order[k]];
         const struct ptx_inst *last = &func->insts[block->end - 1];
         uint32_t next = k + 1 < count ? blocks->items[order[k + 1]].first : FLOW_NONE;
-        bool drops = last->op == PTX_OP_bra && last->guard == PTX_NO_GUARD && last->operands[0].id == next;
+        bool drops =
+            last->op == PTX_OP_bra && last->guard == PTX_NO_GUARD && last->operands[0].id == next;
 
         for (uint32_t i = block->first; i < block->end; i++) {
             moved[i] = at;
@@ -356,5 +372,6 @@ bool ptx_flow_order(struct vgpu_arena *arena, struct ptx_func *func)
     if (!flow_lower(arena, func) || !ptx_blocks_build(arena, func, &blocks))
         return false;
     order = vgpu_arena_alloc(arena, blocks.count, sizeof(*order));
-    return order && flow_blocks_order(arena, &blocks, order, &count) && flow_write(arena, func, &blocks, order, count);
+    return order && flow_blocks_order(arena, &blocks, order, &count) &&
+           flow_write(arena, func, &blocks, order, count);
 }

@@ -8,7 +8,7 @@
 #include "ir.h"
 
 struct ptx_block {
-    uint32_t first, end; /* instructions [first, end) */
+    uint32_t first, end;             /* instructions [first, end) */
     uint32_t succ_first, succ_count; /* in ptx_blocks.succs */
 };
 
@@ -20,8 +20,8 @@ struct ptx_blocks {
     uint32_t succ_count, succ_capacity;
 };
 
-__attribute__((warn_unused_result)) bool ptx_blocks_build(struct vgpu_arena *arena, const struct ptx_func *func,
-                                                          struct ptx_blocks *blocks);
+__attribute__((warn_unused_result)) bool
+ptx_blocks_build(struct vgpu_arena *arena, const struct ptx_func *func, struct ptx_blocks *blocks);
 
 /* True if the instruction never goes on to the next one. */
 bool ptx_inst_ends(const struct ptx_inst *inst);

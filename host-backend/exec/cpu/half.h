@@ -78,7 +78,8 @@ static inline uint32_t f64_narrow(double x, uint32_t width, uint32_t fraction, i
     if (exponent == 0x7ff && mantissa)
         return (1u << (width - 1)) - 1; /* canonical NaN: all ones but the sign */
     if (exponent == 0x7ff)
-        return saturate_finite ? (sign << (width - 1) | (infinity - 1)) : (sign << (width - 1) | infinity);
+        return saturate_finite ? (sign << (width - 1) | (infinity - 1))
+                               : (sign << (width - 1) | infinity);
     if (exponent)
         mantissa |= 1ull << 52;
     else
@@ -97,9 +98,11 @@ static inline uint32_t f64_narrow(double x, uint32_t width, uint32_t fraction, i
         half = 1ull << (shift - 1);
     }
     if (rest) {
-        bool up = mode == PTX_RN ? (rest > half || (rest == half && (kept & 1)))
-                : mode == PTX_RNA ? rest >= half
-                : mode == PTX_RP ? !sign : mode == PTX_RM ? sign : false;
+        bool up = mode == PTX_RN    ? (rest > half || (rest == half && (kept & 1)))
+                  : mode == PTX_RNA ? rest >= half
+                  : mode == PTX_RP  ? !sign
+                  : mode == PTX_RM  ? sign
+                                    : false;
 
         kept += up;
     }
@@ -111,7 +114,8 @@ static inline uint32_t f64_narrow(double x, uint32_t width, uint32_t fraction, i
     else
         result = (uint32_t)(((uint64_t)(exponent - emin) << fraction) + kept);
     if (result >= infinity) {
-        bool to_infinity = mode == PTX_RN || mode == PTX_RNA || (mode == PTX_RP && !sign) || (mode == PTX_RM && sign);
+        bool to_infinity = mode == PTX_RN || mode == PTX_RNA || (mode == PTX_RP && !sign) ||
+                           (mode == PTX_RM && sign);
 
         result = to_infinity && !saturate_finite ? infinity : infinity - 1;
     }

@@ -15,18 +15,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PTX_WARP_LANES 32u
-#define PTX_MAX_OPERANDS 8u
-#define PTX_MAX_SCOPE_DEPTH 64u
-#define PTX_MAX_REGISTERS (1u << 20)     /* per function, declared and used */
-#define PTX_MAX_INSTRUCTIONS (1u << 22)  /* per function */
-#define PTX_MAX_PARAMS 4096u
-#define PTX_MAX_VAR_BYTES (1ull << 32)
+#define PTX_WARP_LANES       32u
+#define PTX_MAX_OPERANDS     8u
+#define PTX_MAX_SCOPE_DEPTH  64u
+#define PTX_MAX_REGISTERS    (1u << 20) /* per function, declared and used */
+#define PTX_MAX_INSTRUCTIONS (1u << 22) /* per function */
+#define PTX_MAX_PARAMS       4096u
+#define PTX_MAX_VAR_BYTES    (1ull << 32)
 
 /* One instruction; see opcodes.def. */
 #define PTX_F_CONTROL 1u
-#define PTX_F_REFUSE 2u
-#define PTX_F_WARP 4u
+#define PTX_F_REFUSE  2u
+#define PTX_F_WARP    4u
 
 enum ptx_opcode {
 #define OP(id, name, need, sig, types, mods, flags) PTX_OP_##id,
@@ -59,17 +59,18 @@ static inline void ptx_mods_set(struct ptx_mods *mods, enum ptx_mod mod)
     mods->word[mod / 64] |= 1ull << (mod % 64);
 }
 
-#define PTX_TYPES(T)                                                                                                  \
-    T(none, 0) T(pred, 0) T(b8, 1) T(b16, 2) T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8)   \
-    T(s8, 1) T(s16, 2) T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8) T(f16x2, 4) T(bf16x2, 4)          \
-    T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) T(s4, 1) T(e4m3x2, 2) T(e5m2x2, 2) T(texref, 8)     \
-    T(samplerref, 8) T(surfref, 8)
+#define PTX_TYPES(T)                                                                               \
+    T(none, 0)                                                                                     \
+    T(pred, 0) T(b8, 1) T(b16, 2) T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4)     \
+        T(u64, 8) T(s8, 1) T(s16, 2) T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8)  \
+            T(f16x2, 4) T(bf16x2, 4) T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) \
+                T(s4, 1) T(e4m3x2, 2) T(e5m2x2, 2) T(texref, 8) T(samplerref, 8) T(surfref, 8)
 
 enum ptx_type {
 #define T(name, bytes) PTX_T_##name,
     PTX_TYPES(T)
 #undef T
-    PTX_T_COUNT
+        PTX_T_COUNT
 };
 
 enum ptx_space {
@@ -101,7 +102,7 @@ struct ptx_operand {
     bool negate; /* !p */
     bool is_float;
     bool is_f32;
-    bool pair;   /* d|p: vec[0], vec[1]; kind VEC */
+    bool pair; /* d|p: vec[0], vec[1]; kind VEC */
     uint32_t id;
     uint64_t bits;
     union {
@@ -133,7 +134,7 @@ struct ptx_reg {
 
 struct ptx_reloc {
     uint64_t offset;
-    uint32_t bytes; /* 4 or 8 */
+    uint32_t bytes;        /* 4 or 8 */
     struct ptx_var *var;   /* the address of this ... */
     struct ptx_func *func; /* ... or of this */
     int64_t addend;
@@ -160,15 +161,15 @@ struct ptx_var {
     uint8_t *init; /* `bytes` long or NULL */
     struct ptx_reloc *relocs;
     uint64_t address; /* global, const: VA; shared, param: offset; local: offset in the frame */
-    struct ptx_var *target; /* an extern that another input defines */
+    struct ptx_var *target;        /* an extern that another input defines */
     struct ptx_func *visit_kernel; /* shared: the last kernel found to reach it */
     bool is_shared_by_many;
     struct ptx_var *next;
 };
 
 struct ptx_call {
-    struct ptx_func *func; /* direct */
-    struct ptx_func *proto; /* indirect: the prototype */
+    struct ptx_func *func;      /* direct */
+    struct ptx_func *proto;     /* indirect: the prototype */
     struct ptx_operand *target; /* indirect: the register */
     struct ptx_operand *args;
     struct ptx_operand *rets;
@@ -205,8 +206,8 @@ struct ptx_func {
     struct ptx_inst *insts;
     uint32_t inst_count;
     uint32_t inst_capacity;
-    struct ptx_var *shared; /* declared inside the function */
-    uint32_t shared_bytes;  /* of an entry: static total */
+    struct ptx_var *shared;  /* declared inside the function */
+    uint32_t shared_bytes;   /* of an entry: static total */
     struct ptx_func *target; /* the definition elsewhere, of a declaration */
     struct ptx_code *code;
     struct ptx_module_ir *module;
@@ -238,7 +239,7 @@ void ptx_tables_init(void);
 const struct ptx_op_info *ptx_op_info(enum ptx_opcode op);
 /* First row of that mnemonic, PTX_OP_COUNT if unknown; rows of one mnemonic follow each other. */
 enum ptx_opcode ptx_op_find(const char *name, uint32_t bytes);
-enum ptx_mod ptx_mod_find(const char *name, uint32_t bytes); /* PTX_M_COUNT: unknown */
+enum ptx_mod ptx_mod_find(const char *name, uint32_t bytes);   /* PTX_M_COUNT: unknown */
 enum ptx_type ptx_type_find(const char *name, uint32_t bytes); /* PTX_T_none: unknown */
 uint32_t ptx_type_bytes(enum ptx_type type);
 const char *ptx_type_name(enum ptx_type type);
@@ -261,7 +262,8 @@ struct ptx_sreg_info {
     bool is_volatile; /* read anew each time; the others are constant for a frame */
 };
 
-enum ptx_sreg ptx_sreg_find(const char *name, uint32_t bytes, const char *suffix, uint32_t suffix_bytes);
+enum ptx_sreg ptx_sreg_find(const char *name, uint32_t bytes, const char *suffix,
+                            uint32_t suffix_bytes);
 const struct ptx_sreg_info *ptx_sreg_info(enum ptx_sreg sreg);
 
 #endif

@@ -38,9 +38,11 @@ const struct ptx_code *ptx_func_at(struct ptx_warp *w, uint64_t address)
     const struct vgpu_ptx_module *module = w->cta->run->module;
     uint64_t index = (address - PTX_FUNC_BASE) / PTX_FUNC_STEP;
 
-    if (address < PTX_FUNC_BASE || index >= module->func_count || (address - PTX_FUNC_BASE) % PTX_FUNC_STEP)
+    if (address < PTX_FUNC_BASE || index >= module->func_count ||
+        (address - PTX_FUNC_BASE) % PTX_FUNC_STEP)
         return NULL;
-    return module->funcs[index] && !module->funcs[index]->is_entry ? module->funcs[index]->code : NULL;
+    return module->funcs[index] && !module->funcs[index]->is_entry ? module->funcs[index]->code
+                                                                   : NULL;
 }
 
 uint8_t *ptx_generic(struct ptx_warp *w, uint32_t lane, uint64_t va, uint32_t bytes, bool is_store)
@@ -51,19 +53,25 @@ uint8_t *ptx_generic(struct ptx_warp *w, uint32_t lane, uint64_t va, uint32_t by
     if (va - PTX_SHARED_BASE < PTX_WINDOW_BYTES) {
         uint64_t offset = va - PTX_SHARED_BASE;
 
-        return offset < cta->shared_bytes && bytes <= cta->shared_bytes - offset ? cta->shared + offset : NULL;
+        return offset < cta->shared_bytes && bytes <= cta->shared_bytes - offset
+                   ? cta->shared + offset
+                   : NULL;
     }
     if (va - PTX_LOCAL_BASE < PTX_WINDOW_BYTES) {
         uint64_t offset = va - PTX_LOCAL_BASE;
 
-        return offset < w->local_bytes && bytes <= w->local_bytes - offset && (offset & 7) + bytes <= 8
-                   ? ptx_local_at(w, lane, (uint32_t)offset) : NULL;
+        return offset < w->local_bytes && bytes <= w->local_bytes - offset &&
+                       (offset & 7) + bytes <= 8
+                   ? ptx_local_at(w, lane, (uint32_t)offset)
+                   : NULL;
     }
     if (va - PTX_PARAM_BASE < PTX_WINDOW_BYTES) {
         uint64_t offset = va - PTX_PARAM_BASE;
 
-        return !is_store && offset < cta->run->param_bytes && bytes <= cta->run->param_bytes - offset
-                   ? cta->run->params + offset : NULL;
+        return !is_store && offset < cta->run->param_bytes &&
+                       bytes <= cta->run->param_bytes - offset
+                   ? cta->run->params + offset
+                   : NULL;
     }
     range = ptx_run_find(w, va);
     if (!range || bytes > range->bytes - (va - range->base) || (is_store && range->is_readonly))
@@ -182,7 +190,8 @@ static void worker_loop(struct ptx_worker *worker)
     while (!worker_stops(run)) {
         struct ptx_cta *cta;
 
-        if ((!worker->resident_count || (last_spun && worker->resident_count < limit)) && worker_start(worker))
+        if ((!worker->resident_count || (last_spun && worker->resident_count < limit)) &&
+            worker_start(worker))
             at = worker->resident_count - 1;
         else if (!worker->resident_count)
             return;
@@ -250,7 +259,8 @@ static bool launch_dims(const struct vgpu_ptx_launch *launch, const struct ptx_f
     for (uint32_t k = 0; k < 3; k++)
         if (!launch->grid[k] || !launch->block[k] || launch->block[k] > VGPU_PTX_MAX_BLOCK_THREADS)
             return false;
-    if (launch->grid[0] > INT32_MAX || launch->grid[1] > 65535 || launch->grid[2] > 65535 || launch->block[2] > 64)
+    if (launch->grid[0] > INT32_MAX || launch->grid[1] > 65535 || launch->grid[2] > 65535 ||
+        launch->block[2] > 64)
         return false;
     if (func->maxntid[0])
         most = (uint64_t)func->maxntid[0] * func->maxntid[1] * func->maxntid[2];
@@ -259,7 +269,8 @@ static bool launch_dims(const struct vgpu_ptx_launch *launch, const struct ptx_f
     return threads <= VGPU_PTX_MAX_BLOCK_THREADS && threads <= most;
 }
 
-static bool run_init(struct ptx_run *run, struct vgpu_ptx_machine *machine, const struct vgpu_ptx_launch *launch)
+static bool run_init(struct ptx_run *run, struct vgpu_ptx_machine *machine,
+                     const struct vgpu_ptx_launch *launch)
 {
     const struct ptx_func *func = launch->function->func;
     uint32_t timeout = launch->timeout_ms ? launch->timeout_ms : machine->options.launch_timeout_ms;
@@ -281,15 +292,17 @@ static bool run_init(struct ptx_run *run, struct vgpu_ptx_machine *machine, cons
     if (launch->dynamic_shared_bytes > VGPU_PTX_MAX_SHARED_BYTES ||
         run->dynamic_base + launch->dynamic_shared_bytes > VGPU_PTX_MAX_SHARED_BYTES)
         return false;
-    run->shared_bytes = launch->dynamic_shared_bytes ? run->dynamic_base + launch->dynamic_shared_bytes
-                                                     : func->shared_bytes;
+    run->shared_bytes = launch->dynamic_shared_bytes
+                            ? run->dynamic_base + launch->dynamic_shared_bytes
+                            : func->shared_bytes;
     run->local_limit = VGPU_PTX_MAX_LOCAL_BYTES;
     run->is_cooperative = launch->flags & VGPU_PTX_LAUNCH_COOPERATIVE;
     run->param_bytes = func->param_bytes;
     run->cancel = launch->cancel;
     run->deadline_ns = timeout ? clock_ns(CLOCK_MONOTONIC) + timeout * 1000000ull : 0;
     run->budget = machine->options.instruction_budget;
-    run->host_limit = machine->options.max_registers_bytes ? machine->options.max_registers_bytes : DEFAULT_HOST_LIMIT;
+    run->host_limit = machine->options.max_registers_bytes ? machine->options.max_registers_bytes
+                                                           : DEFAULT_HOST_LIMIT;
     pthread_mutex_init(&run->lock, NULL);
     return true;
 }
@@ -326,7 +339,8 @@ static void run_release(struct ptx_run *run)
     pthread_mutex_destroy(&run->lock);
 }
 
-static void run_report(struct ptx_run *run, struct vgpu_ptx_fault *fault, struct vgpu_ptx_counters *counters)
+static void run_report(struct ptx_run *run, struct vgpu_ptx_fault *fault,
+                       struct vgpu_ptx_counters *counters)
 {
     if (fault)
         *fault = run->fault;
@@ -343,8 +357,10 @@ static void run_report(struct ptx_run *run, struct vgpu_ptx_fault *fault, struct
     counters->blocks = run->blocks_done;
 }
 
-enum vgpu_ptx_status vgpu_ptx_launch_run(struct vgpu_ptx_machine *machine, const struct vgpu_ptx_launch *launch,
-                                         struct vgpu_ptx_fault *fault, struct vgpu_ptx_counters *counters)
+enum vgpu_ptx_status vgpu_ptx_launch_run(struct vgpu_ptx_machine *machine,
+                                         const struct vgpu_ptx_launch *launch,
+                                         struct vgpu_ptx_fault *fault,
+                                         struct vgpu_ptx_counters *counters)
 {
     struct ptx_run run;
     enum vgpu_ptx_status status;
@@ -353,10 +369,11 @@ enum vgpu_ptx_status vgpu_ptx_launch_run(struct vgpu_ptx_machine *machine, const
         memset(fault, 0, sizeof(*fault));
     if (counters)
         memset(counters, 0, sizeof(*counters));
-    if (!launch->function || launch->function->module->machine != machine || !launch->function->func->code ||
-        !launch->function->func->is_entry || launch->flags & ~VGPU_PTX_LAUNCH_COOPERATIVE ||
-        launch->param_bytes != launch->function->func->param_bytes || (launch->param_bytes && !launch->params) ||
-        !launch_dims(launch, launch->function->func))
+    if (!launch->function || launch->function->module->machine != machine ||
+        !launch->function->func->code || !launch->function->func->is_entry ||
+        launch->flags & ~VGPU_PTX_LAUNCH_COOPERATIVE ||
+        launch->param_bytes != launch->function->func->param_bytes ||
+        (launch->param_bytes && !launch->params) || !launch_dims(launch, launch->function->func))
         return VGPU_PTX_INVALID;
     if (!run_init(&run, machine, launch))
         return VGPU_PTX_INVALID;

@@ -87,9 +87,7 @@ static bool lex_blank(struct ptx_lexer *lexer, bool *skipped)
         case '\t':
         case '\r':
         case '\f':
-        case '\v':
-            lexer->at++;
-            break;
+        case '\v': lexer->at++; break;
         case '/':
             if (lexer->end - lexer->at < 2)
                 return true;
@@ -101,11 +99,8 @@ static bool lex_blank(struct ptx_lexer *lexer, bool *skipped)
             } else
                 return true;
             break;
-        case '#':
-            lex_skip_line(lexer);
-            break;
-        default:
-            return true;
+        case '#': lex_skip_line(lexer); break;
+        default: return true;
         }
         *skipped = true;
     }
@@ -138,7 +133,8 @@ static void lex_decimal_float(struct ptx_lexer *lexer, struct ptx_token *token)
 
     while (lexer->at + bytes < lexer->end) {
         char c = lexer->at[bytes];
-        bool sign = (c == '+' || c == '-') && bytes && (copy[bytes - 1] == 'e' || copy[bytes - 1] == 'E');
+        bool sign =
+            (c == '+' || c == '-') && bytes && (copy[bytes - 1] == 'e' || copy[bytes - 1] == 'E');
 
         if (!is_digit(c) && c != '.' && c != 'e' && c != 'E' && !sign)
             break;
@@ -164,7 +160,8 @@ static bool lex_is_float(const struct ptx_lexer *lexer)
     if (at == lexer->end)
         return false;
     if (*at == '.')
-        return lexer->end - at > 1 && is_digit(at[1]) ? true : !(lexer->end - at > 1 && is_follow(at[1]));
+        return lexer->end - at > 1 && is_digit(at[1]) ? true
+                                                      : !(lexer->end - at > 1 && is_follow(at[1]));
     return *at == 'e' || *at == 'E';
 }
 

@@ -21,7 +21,7 @@ enum ptx_token_kind {
     PTX_TOK_F32,    /* 0f... : bits of the float */
     PTX_TOK_F64,    /* 0d... or decimal: bits of the double */
     PTX_TOK_STRING, /* contents, escapes untouched */
-    PTX_TOK_PUNCT,  /* one character in `punct`; <<, >>, <=, ==, && and the like as two in `punct` and `punct2` */
+    PTX_TOK_PUNCT, /* one character in `punct`; <<, >>, <=, ==, && and the like as two in `punct` and `punct2` */
 };
 
 struct ptx_token {

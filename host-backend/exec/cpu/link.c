@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define LINK_POOL_BYTES PTX_PAGE /* variables from this size up get their own allocation */
-#define LINK_WALK_MAX (1u << 26) /* steps of the call graph walks: bounds kernels x functions */
+#define LINK_POOL_BYTES PTX_PAGE   /* variables from this size up get their own allocation */
+#define LINK_WALK_MAX   (1u << 26) /* steps of the call graph walks: bounds kernels x functions */
 
 struct linker {
     struct vgpu_ptx_module *module;
@@ -31,10 +31,12 @@ static bool fail(struct linker *l, enum vgpu_ptx_status status)
     return false;
 }
 
-#define FOR_INPUTS(ir) for (uint32_t k_ = 0; k_ < l->module->input_count && ((ir) = l->module->inputs[k_], true); k_++)
+#define FOR_INPUTS(ir)                                                                             \
+    for (uint32_t k_ = 0; k_ < l->module->input_count && ((ir) = l->module->inputs[k_], true); k_++)
 
 /* --- names --- */
-static struct ptx_sym *publish(struct linker *l, const char *name, uint32_t bytes, enum ptx_sym_kind kind)
+static struct ptx_sym *publish(struct linker *l, const char *name, uint32_t bytes,
+                               enum ptx_sym_kind kind)
 {
     struct ptx_sym *sym = vgpu_arena_alloc(&l->module->arena, 1, sizeof(*sym));
 
@@ -117,11 +119,13 @@ static bool resolve(struct linker *l)
 
             if (func->has_body || func->target || !sym || sym->kind != PTX_SYM_FUNC)
                 continue;
-            if (sym->func->param_count != func->param_count || sym->func->ret_count != func->ret_count)
+            if (sym->func->param_count != func->param_count ||
+                sym->func->ret_count != func->ret_count)
                 return clash(l, func->name, "is declared and defined with different parameters");
             for (uint32_t k = 0; k < func->param_count; k++)
                 if (sym->func->params[k]->bytes != func->params[k]->bytes)
-                    return clash(l, func->name, "is declared and defined with different parameters");
+                    return clash(l, func->name,
+                                 "is declared and defined with different parameters");
             for (uint32_t k = 0; k < func->ret_count; k++)
                 if (sym->func->rets[k]->bytes != func->rets[k]->bytes)
                     return clash(l, func->name, "is declared and defined with different results");
@@ -130,10 +134,12 @@ static bool resolve(struct linker *l)
         for (struct ptx_var *var = ir->vars; var; var = var->next) {
             struct ptx_sym *sym = vgpu_map_find(&l->module->names, var->name, var->name_bytes);
 
-            if (!var->is_extern || var->target || (var->space == PTX_SPACE_SHARED && var->is_unsized))
+            if (!var->is_extern || var->target ||
+                (var->space == PTX_SPACE_SHARED && var->is_unsized))
                 continue;
             if (!sym || sym->kind != PTX_SYM_VAR || sym->var->space != var->space) {
-                ptx_log_add(l->log, "%u: error: '%s' is external and nobody defines it\n", var->line, var->name);
+                ptx_log_add(l->log, "%u: error: '%s' is external and nobody defines it\n",
+                            var->line, var->name);
                 return fail(l, VGPU_PTX_SYNTAX);
             }
             var->target = sym->var;
@@ -161,15 +167,17 @@ static bool join_names(struct linker *l)
 /* --- .global and .const variables --- */
 static bool is_placed(const struct ptx_var *var)
 {
-    return (var->space == PTX_SPACE_GLOBAL || var->space == PTX_SPACE_CONST) && !var->is_extern && !var->target;
+    return (var->space == PTX_SPACE_GLOBAL || var->space == PTX_SPACE_CONST) && !var->is_extern &&
+           !var->target;
 }
 
 static bool allocate(struct linker *l, uint64_t bytes, bool is_const, struct ptx_range *range)
 {
     struct vgpu_ptx_module *module = l->module;
 
-    if (!vgpu_arena_grow(&module->arena, (void **)&module->allocations, &module->allocation_capacity,
-                         module->allocation_count, sizeof(*module->allocations)))
+    if (!vgpu_arena_grow(&module->arena, (void **)&module->allocations,
+                         &module->allocation_capacity, module->allocation_count,
+                         sizeof(*module->allocations)))
         return fail(l, VGPU_PTX_NO_MEMORY);
     if (ptx_mem_new(&module->machine->mem, bytes, is_const, true, range)) {
         ptx_log_add(l->log, "error: no device memory for the module's variables\n");
@@ -222,7 +230,8 @@ static bool place_variables(struct linker *l)
     struct ptx_module_ir *ir;
 
     for (enum ptx_space space = PTX_SPACE_GLOBAL; space <= PTX_SPACE_CONST; space++)
-        if ((space == PTX_SPACE_GLOBAL || space == PTX_SPACE_CONST) && needs_pool(l, space) && !place_pool(l, space))
+        if ((space == PTX_SPACE_GLOBAL || space == PTX_SPACE_CONST) && needs_pool(l, space) &&
+            !place_pool(l, space))
             return false;
     FOR_INPUTS(ir)
     for (struct ptx_var *var = ir->vars; var; var = var->next) {
@@ -249,7 +258,8 @@ static bool place_variables(struct linker *l)
 static uint64_t reloc_value(struct ptx_reloc *reloc)
 {
     if (reloc->func)
-        return PTX_FUNC_BASE + (uint64_t)ptx_func_target(reloc->func)->index * PTX_FUNC_STEP + (uint64_t)reloc->addend;
+        return PTX_FUNC_BASE + (uint64_t)ptx_func_target(reloc->func)->index * PTX_FUNC_STEP +
+               (uint64_t)reloc->addend;
     return ptx_var_target(reloc->var)->address + (uint64_t)reloc->addend;
 }
 
@@ -273,12 +283,14 @@ static bool init_variables(struct linker *l)
 
             if (reloc->var && ptx_var_target(reloc->var)->space != PTX_SPACE_GLOBAL &&
                 ptx_var_target(reloc->var)->space != PTX_SPACE_CONST) {
-                ptx_log_add(l->log, "%u: error: '%s' is initialised with an address that is not global\n", var->line,
-                            var->name);
+                ptx_log_add(l->log,
+                            "%u: error: '%s' is initialised with an address that is not global\n",
+                            var->line, var->name);
                 return fail(l, VGPU_PTX_SYNTAX);
             }
             value = reloc_value(reloc) >> reloc->shift;
-            memcpy(host + reloc->offset, &value, reloc->bytes); /* little-endian, as everything here */
+            memcpy(host + reloc->offset, &value,
+                   reloc->bytes); /* little-endian, as everything here */
         }
     }
     return true;
@@ -316,7 +328,8 @@ static bool push(struct linker *l, struct work *work, struct ptx_func *func)
     if (func->visit == l->visit || !func->has_body)
         return true;
     func->visit = l->visit;
-    if (!vgpu_arena_grow(&l->module->arena, (void **)&work->stack, &work->capacity, work->count, sizeof(*work->stack)))
+    if (!vgpu_arena_grow(&l->module->arena, (void **)&work->stack, &work->capacity, work->count,
+                         sizeof(*work->stack)))
         return fail(l, VGPU_PTX_NO_MEMORY);
     work->stack[work->count++] = func;
     return true;
@@ -348,7 +361,8 @@ static bool walk_kernel(struct linker *l, struct work *work, struct ptx_func *ke
             ptx_log_add(l->log, "error: the module's call graph is too large\n");
             return fail(l, VGPU_PTX_NO_MEMORY);
         }
-        for (struct ptx_var *var = func->shared; var; var = var->next) /* named or not, it is part of the function */
+        for (struct ptx_var *var = func->shared; var;
+             var = var->next) /* named or not, it is part of the function */
             note_shared(var, kernel);
         for (uint32_t k = 0; k < func->inst_count; k++) {
             const struct ptx_inst *inst = &func->insts[k];
@@ -463,7 +477,8 @@ static bool decode_functions(struct linker *l)
     struct ptx_module_ir *ir;
     uint32_t kernels = 0;
 
-    module->funcs = vgpu_arena_alloc(&module->arena, module->func_count + 1, sizeof(struct ptx_func *));
+    module->funcs =
+        vgpu_arena_alloc(&module->arena, module->func_count + 1, sizeof(struct ptx_func *));
     if (!module->funcs)
         return fail(l, VGPU_PTX_NO_MEMORY);
     FOR_INPUTS(ir)
@@ -499,8 +514,8 @@ enum vgpu_ptx_status ptx_link(struct vgpu_ptx_module *module, struct ptx_log *lo
 {
     struct linker linker = {.module = module, .log = log};
 
-    if (join_names(&linker) && place_variables(&linker) && init_variables(&linker) && layout_shared(&linker) &&
-        decode_functions(&linker))
+    if (join_names(&linker) && place_variables(&linker) && init_variables(&linker) &&
+        layout_shared(&linker) && decode_functions(&linker))
         return VGPU_PTX_OK;
     return linker.status ? linker.status : VGPU_PTX_NO_MEMORY;
 }

@@ -50,7 +50,8 @@ static uint32_t thread_count(const struct vgpu_ptx_options *options)
     return online < 1 ? 1 : online > VGPU_PTX_MAX_THREADS ? VGPU_PTX_MAX_THREADS : (uint32_t)online;
 }
 
-enum vgpu_ptx_status vgpu_ptx_machine_create(const struct vgpu_ptx_options *options, struct vgpu_ptx_machine **out)
+enum vgpu_ptx_status vgpu_ptx_machine_create(const struct vgpu_ptx_options *options,
+                                             struct vgpu_ptx_machine **out)
 {
     struct vgpu_ptx_machine *machine;
 
@@ -98,11 +99,14 @@ uint32_t vgpu_ptx_machine_threads(const struct vgpu_ptx_machine *machine)
 
 static enum vgpu_ptx_status status_of(int error)
 {
-    return !error ? VGPU_PTX_OK : error == -ENOMEM ? VGPU_PTX_NO_MEMORY : error == -ENOENT ? VGPU_PTX_NOT_FOUND
-         : VGPU_PTX_INVALID;
+    return !error             ? VGPU_PTX_OK
+           : error == -ENOMEM ? VGPU_PTX_NO_MEMORY
+           : error == -ENOENT ? VGPU_PTX_NOT_FOUND
+                              : VGPU_PTX_INVALID;
 }
 
-enum vgpu_ptx_status vgpu_ptx_mem_alloc(struct vgpu_ptx_machine *machine, uint64_t bytes, uint64_t *va)
+enum vgpu_ptx_status vgpu_ptx_mem_alloc(struct vgpu_ptx_machine *machine, uint64_t bytes,
+                                        uint64_t *va)
 {
     struct ptx_range range;
     int error = ptx_mem_new(&machine->mem, bytes, false, false, &range);
@@ -126,13 +130,14 @@ void *vgpu_ptx_mem_translate(struct vgpu_ptx_machine *machine, uint64_t va, uint
     return range.host + (va - range.base);
 }
 
-enum vgpu_ptx_status vgpu_ptx_mem_fill(struct vgpu_ptx_machine *machine, uint64_t va, uint32_t value, uint32_t width,
-                                       uint64_t count)
+enum vgpu_ptx_status vgpu_ptx_mem_fill(struct vgpu_ptx_machine *machine, uint64_t va,
+                                       uint32_t value, uint32_t width, uint64_t count)
 {
     uint64_t bytes;
     uint8_t *host;
 
-    if ((width != 1 && width != 2 && width != 4) || va % width || __builtin_mul_overflow(count, (uint64_t)width, &bytes))
+    if ((width != 1 && width != 2 && width != 4) || va % width ||
+        __builtin_mul_overflow(count, (uint64_t)width, &bytes))
         return VGPU_PTX_INVALID;
     if (!bytes)
         return VGPU_PTX_OK;
@@ -150,7 +155,8 @@ enum vgpu_ptx_status vgpu_ptx_mem_fill(struct vgpu_ptx_machine *machine, uint64_
     return VGPU_PTX_OK;
 }
 
-enum vgpu_ptx_status vgpu_ptx_mem_range(struct vgpu_ptx_machine *machine, uint64_t va, uint64_t *base, uint64_t *bytes)
+enum vgpu_ptx_status vgpu_ptx_mem_range(struct vgpu_ptx_machine *machine, uint64_t va,
+                                        uint64_t *base, uint64_t *bytes)
 {
     struct ptx_range range;
 

@@ -14,9 +14,9 @@
 #include <pthread.h>
 
 #define PTX_MAX_IMAGE_BYTES (256u << 20)
-#define PTX_ARENA_LIMIT (3ull << 30)
-#define PTX_RESIDENT_MAX 64u    /* blocks that one worker keeps going when they wait for each other */
-#define PTX_SPIN_ROUNDS 4u
+#define PTX_ARENA_LIMIT     (3ull << 30)
+#define PTX_RESIDENT_MAX    64u /* blocks that one worker keeps going when they wait for each other */
+#define PTX_SPIN_ROUNDS     4u
 
 struct ptx_pool {
     pthread_mutex_t lock;
@@ -50,7 +50,8 @@ struct vgpu_ptx_module {
     struct vgpu_arena arena;
     struct ptx_module_ir **inputs;
     uint32_t input_count;
-    struct vgpu_map names; /* of functions and variables that other inputs and callers see: struct ptx_sym */
+    struct vgpu_map
+        names; /* of functions and variables that other inputs and callers see: struct ptx_sym */
     struct ptx_func **funcs; /* by index */
     uint32_t func_count;
     struct vgpu_ptx_function *kernels;
@@ -87,7 +88,7 @@ struct ptx_run {
     uint64_t insns;      /* atomic, charged against the budget */
     uint64_t host_bytes; /* atomic: registers, stacks, shared memory */
     uint64_t host_limit;
-    int stop;            /* atomic */
+    int stop; /* atomic */
     pthread_mutex_t lock;
     enum vgpu_ptx_status status;
     struct vgpu_ptx_fault fault;
@@ -112,7 +113,8 @@ struct ptx_cta *ptx_cta_create(struct ptx_worker *worker);
 void ptx_cta_destroy(struct ptx_cta *cta);
 void ptx_cta_start(struct ptx_cta *cta, uint64_t block);
 enum ptx_cta_result ptx_cta_run(struct ptx_cta *cta);
-void *ptx_run_alloc(struct ptx_run *run, size_t bytes); /* zeroed, 128-byte aligned; NULL: over the limit */
+void *ptx_run_alloc(struct ptx_run *run,
+                    size_t bytes); /* zeroed, 128-byte aligned; NULL: over the limit */
 void ptx_run_free(struct ptx_run *run, void *memory, size_t bytes);
 void ptx_frames_free(struct ptx_worker *worker);
 
@@ -123,10 +125,11 @@ __attribute__((warn_unused_result)) int ptx_pool_init(struct ptx_pool *pool, uin
 void ptx_pool_fini(struct ptx_pool *pool);
 void ptx_pool_run(struct ptx_pool *pool, struct ptx_run *run);
 /* fault.c */
-void ptx_run_fail(struct ptx_run *run, enum vgpu_ptx_status status, enum vgpu_ptx_fault_kind kind, const char *text);
+void ptx_run_fail(struct ptx_run *run, enum vgpu_ptx_status status, enum vgpu_ptx_fault_kind kind,
+                  const char *text);
 /* fatbin.c: the best PTX inside; *text is malloc'ed */
-enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **text, size_t *text_bytes,
-                                        struct ptx_log *log, const char *input);
+enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **text,
+                                        size_t *text_bytes, struct ptx_log *log, const char *input);
 bool ptx_fatbin_is(const void *image, size_t bytes);
 /* link.c */
 enum vgpu_ptx_status ptx_link(struct vgpu_ptx_module *module, struct ptx_log *log);

@@ -17,7 +17,8 @@
 #define MEM_MAP_BYTES (256u << 10)
 #define MEM_GAP_BYTES PTX_PAGE
 
-void ptx_mem_init(struct ptx_mem *mem, uint64_t limit_bytes, bool (*charge)(void *, int64_t), void *user)
+void ptx_mem_init(struct ptx_mem *mem, uint64_t limit_bytes, bool (*charge)(void *, int64_t),
+                  void *user)
 {
     memset(mem, 0, sizeof(*mem));
     pthread_mutex_init(&mem->lock, NULL);
@@ -39,8 +40,8 @@ static bool range_back(struct ptx_range *range)
 {
     range->is_mapped = range->held_bytes >= MEM_MAP_BYTES;
     if (range->is_mapped) {
-        void *host = mmap(NULL, range->held_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                          -1, 0);
+        void *host = mmap(NULL, range->held_bytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
         if (host == MAP_FAILED)
             return false;
@@ -125,7 +126,8 @@ static int mem_insert(struct ptx_mem *mem, struct ptx_range *range)
     return 0;
 }
 
-int ptx_mem_new(struct ptx_mem *mem, uint64_t bytes, bool is_readonly, bool is_module, struct ptx_range *range)
+int ptx_mem_new(struct ptx_mem *mem, uint64_t bytes, bool is_readonly, bool is_module,
+                struct ptx_range *range)
 {
     int status = -ENOMEM;
 
@@ -139,8 +141,8 @@ int ptx_mem_new(struct ptx_mem *mem, uint64_t bytes, bool is_readonly, bool is_m
     pthread_mutex_lock(&mem->lock);
     if (range->held_bytes > PTX_VA_LIMIT - mem->next_va || mem->count == UINT32_MAX / 2)
         goto out;
-    if (mem->limit_bytes &&
-        (mem->held_bytes > mem->limit_bytes || range->held_bytes > mem->limit_bytes - mem->held_bytes))
+    if (mem->limit_bytes && (mem->held_bytes > mem->limit_bytes ||
+                             range->held_bytes > mem->limit_bytes - mem->held_bytes))
         goto out;
     if (mem->charge && !mem->charge(mem->user, (int64_t)range->held_bytes))
         goto out;

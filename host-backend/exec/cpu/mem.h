@@ -13,9 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PTX_VA_BASE 0x0000001000000000ull
+#define PTX_VA_BASE  0x0000001000000000ull
 #define PTX_VA_LIMIT 0x0000800000000000ull
-#define PTX_PAGE 4096u
+#define PTX_PAGE     4096u
 
 struct ptx_range {
     uint64_t base;
@@ -56,11 +56,14 @@ struct ptx_mem {
     void *user;
 };
 
-void ptx_mem_init(struct ptx_mem *mem, uint64_t limit_bytes, bool (*charge)(void *, int64_t), void *user);
+void ptx_mem_init(struct ptx_mem *mem, uint64_t limit_bytes, bool (*charge)(void *, int64_t),
+                  void *user);
 void ptx_mem_fini(struct ptx_mem *mem);
-__attribute__((warn_unused_result)) int ptx_mem_new(struct ptx_mem *mem, uint64_t bytes, bool is_readonly,
-                                                    bool is_module, struct ptx_range *range);
-__attribute__((warn_unused_result)) int ptx_mem_drop(struct ptx_mem *mem, uint64_t va, bool is_module);
+__attribute__((warn_unused_result)) int ptx_mem_new(struct ptx_mem *mem, uint64_t bytes,
+                                                    bool is_readonly, bool is_module,
+                                                    struct ptx_range *range);
+__attribute__((warn_unused_result)) int ptx_mem_drop(struct ptx_mem *mem, uint64_t va,
+                                                     bool is_module);
 bool ptx_mem_find(struct ptx_mem *mem, uint64_t va, struct ptx_range *range);
 __attribute__((warn_unused_result)) struct ptx_ranges *ptx_mem_get(struct ptx_mem *mem);
 void ptx_mem_put(struct ptx_mem *mem, struct ptx_ranges *ranges);

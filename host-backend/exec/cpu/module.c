@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum vgpu_ptx_status parse_text(struct vgpu_ptx_module *module, const struct vgpu_ptx_input *input,
-                                       const char *name, const char *text, size_t bytes, struct ptx_log *log)
+static enum vgpu_ptx_status parse_text(struct vgpu_ptx_module *module,
+                                       const struct vgpu_ptx_input *input, const char *name,
+                                       const char *text, size_t bytes, struct ptx_log *log)
 {
     (void)input;
     while (bytes && !text[bytes - 1]) /* a NUL at the end is customary */
@@ -16,8 +17,8 @@ static enum vgpu_ptx_status parse_text(struct vgpu_ptx_module *module, const str
     return ptx_parse(&module->arena, name, text, bytes, log, &module->inputs[module->input_count]);
 }
 
-static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module, const struct vgpu_ptx_input *input,
-                                        struct ptx_log *log)
+static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module,
+                                        const struct vgpu_ptx_input *input, struct ptx_log *log)
 {
     const char *name = input->name ? input->name : "ptx";
     enum vgpu_ptx_status status;
@@ -26,7 +27,8 @@ static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module, const st
     size_t bytes;
 
     if (!input->image || input->bytes > PTX_MAX_IMAGE_BYTES) {
-        ptx_log_add(log, "%s: error: the image is larger than %u bytes\n", name, PTX_MAX_IMAGE_BYTES);
+        ptx_log_add(log, "%s: error: the image is larger than %u bytes\n", name,
+                    PTX_MAX_IMAGE_BYTES);
         return VGPU_PTX_INVALID;
     }
     if (input->bytes >= 4 && !memcmp(input->image, "\177ELF", 4)) {
@@ -41,7 +43,8 @@ static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module, const st
         text = malloc(input->bytes ? input->bytes : 1);
         if (!text)
             return VGPU_PTX_NO_MEMORY;
-        memcpy(text, input->image, input->bytes); /* the caller may share it with somebody who writes to it */
+        memcpy(text, input->image,
+               input->bytes); /* the caller may share it with somebody who writes to it */
         bytes = input->bytes;
     }
     /* names point into the text, so it lives as long as the module */
@@ -55,8 +58,9 @@ static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module, const st
     return status;
 }
 
-enum vgpu_ptx_status vgpu_ptx_module_link(struct vgpu_ptx_machine *machine, const struct vgpu_ptx_input *inputs,
-                                          uint32_t count, char *log_text, size_t log_bytes,
+enum vgpu_ptx_status vgpu_ptx_module_link(struct vgpu_ptx_machine *machine,
+                                          const struct vgpu_ptx_input *inputs, uint32_t count,
+                                          char *log_text, size_t log_bytes,
                                           struct vgpu_ptx_module **out)
 {
     struct ptx_log log = {log_text, log_bytes, 0};
@@ -92,8 +96,9 @@ enum vgpu_ptx_status vgpu_ptx_module_link(struct vgpu_ptx_machine *machine, cons
     return VGPU_PTX_OK;
 }
 
-enum vgpu_ptx_status vgpu_ptx_module_load(struct vgpu_ptx_machine *machine, const void *image, size_t bytes, char *log,
-                                          size_t log_bytes, struct vgpu_ptx_module **module)
+enum vgpu_ptx_status vgpu_ptx_module_load(struct vgpu_ptx_machine *machine, const void *image,
+                                          size_t bytes, char *log, size_t log_bytes,
+                                          struct vgpu_ptx_module **module)
 {
     struct vgpu_ptx_input input = {image, bytes, NULL};
 
@@ -132,12 +137,13 @@ struct vgpu_ptx_function *vgpu_ptx_module_kernel(struct vgpu_ptx_module *module,
     return index < module->kernel_count ? &module->kernels[index] : NULL;
 }
 
-enum vgpu_ptx_status vgpu_ptx_module_global(struct vgpu_ptx_module *module, const char *name, uint64_t *va,
-                                            uint64_t *bytes)
+enum vgpu_ptx_status vgpu_ptx_module_global(struct vgpu_ptx_module *module, const char *name,
+                                            uint64_t *va, uint64_t *bytes)
 {
     struct ptx_sym *sym = vgpu_map_find(&module->names, name, (uint32_t)strlen(name));
 
-    if (!sym || sym->kind != PTX_SYM_VAR || (sym->var->space != PTX_SPACE_GLOBAL && sym->var->space != PTX_SPACE_CONST))
+    if (!sym || sym->kind != PTX_SYM_VAR ||
+        (sym->var->space != PTX_SPACE_GLOBAL && sym->var->space != PTX_SPACE_CONST))
         return VGPU_PTX_NOT_FOUND;
     *va = sym->var->address;
     *bytes = sym->var->bytes;
@@ -149,7 +155,8 @@ const char *vgpu_ptx_function_name(const struct vgpu_ptx_function *function)
     return function->func->name;
 }
 
-void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function, struct vgpu_ptx_attributes *a)
+void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function,
+                                  struct vgpu_ptx_attributes *a)
 {
     const struct ptx_func *func = function->func;
     uint64_t most = VGPU_PTX_MAX_BLOCK_THREADS;
@@ -159,7 +166,8 @@ void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function, stru
         most = (uint64_t)func->maxntid[0] * func->maxntid[1] * func->maxntid[2];
     if (func->reqntid[0])
         most = (uint64_t)func->reqntid[0] * func->reqntid[1] * func->reqntid[2];
-    a->max_threads = most < VGPU_PTX_MAX_BLOCK_THREADS ? (uint32_t)most : VGPU_PTX_MAX_BLOCK_THREADS;
+    a->max_threads =
+        most < VGPU_PTX_MAX_BLOCK_THREADS ? (uint32_t)most : VGPU_PTX_MAX_BLOCK_THREADS;
     a->static_shared_bytes = func->shared_bytes;
     a->local_bytes = func->local_bytes;
     a->const_bytes = function->module->const_bytes;
@@ -172,8 +180,8 @@ void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function, stru
     a->instructions = func->code->insn_count;
 }
 
-enum vgpu_ptx_status vgpu_ptx_function_param(const struct vgpu_ptx_function *function, uint32_t index,
-                                             struct vgpu_ptx_param *param)
+enum vgpu_ptx_status vgpu_ptx_function_param(const struct vgpu_ptx_function *function,
+                                             uint32_t index, struct vgpu_ptx_param *param)
 {
     const struct ptx_func *func = function->func;
 

@@ -9,15 +9,15 @@
  */
 #include "ops.h"
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
 #define COUNT_MAX ((1u << 20) - 1)
 
 /* count = 1: shared-space addresses, else generic */
-static uint8_t *async_host(struct ptx_warp *w, const struct ptx_insn *i, uint32_t l, uint64_t va, uint32_t bytes,
-                           bool is_shared, bool is_store)
+static uint8_t *async_host(struct ptx_warp *w, const struct ptx_insn *i, uint32_t l, uint64_t va,
+                           uint32_t bytes, bool is_shared, bool is_store)
 {
     uint8_t *host;
 
@@ -26,7 +26,8 @@ static uint8_t *async_host(struct ptx_warp *w, const struct ptx_insn *i, uint32_
         return NULL;
     }
     if (is_shared)
-        host = va < w->cta->shared_bytes && bytes <= w->cta->shared_bytes - va ? w->cta->shared + va : NULL;
+        host = va < w->cta->shared_bytes && bytes <= w->cta->shared_bytes - va ? w->cta->shared + va
+                                                                               : NULL;
     else
         host = ptx_generic(w, l, va, bytes, is_store);
     if (!host)
@@ -36,7 +37,8 @@ static uint8_t *async_host(struct ptx_warp *w, const struct ptx_insn *i, uint32_
 
 static inline uint64_t address_of(const struct ptx_warp *w, const struct ptx_insn *i, uint32_t l)
 {
-    return i->flags & PTX_I_ADDR64 ? REG(uint64_t, i->a)[l] + i->imm : (uint32_t)(REG(uint32_t, i->a)[l] + (uint32_t)i->imm);
+    return i->flags & PTX_I_ADDR64 ? REG(uint64_t, i->a)[l] + i->imm
+                                   : (uint32_t)(REG(uint32_t, i->a)[l] + (uint32_t)i->imm);
 }
 
 /* a: destination (shared), b: source (global), c: bytes of the source to take, bytes: size; the rest is zero */
@@ -46,7 +48,9 @@ static ptx_next_insn cp_async(struct ptx_warp *w, const struct ptx_insn *i)
     w->cta->progress++;
     ACTIVE(w->mask)
     {
-        uint32_t take = i->e == 1 ? REG(uint32_t, i->c)[l] : i->e == 2 ? (REG(uint32_t, i->c)[l] ? 0 : i->bytes) : i->bytes;
+        uint32_t take = i->e == 1   ? REG(uint32_t, i->c)[l]
+                        : i->e == 2 ? (REG(uint32_t, i->c)[l] ? 0 : i->bytes)
+                                    : i->bytes;
         uint8_t *to = async_host(w, i, l, address_of(w, i, l), i->bytes, true, true);
         const uint8_t *from;
 
@@ -83,11 +87,13 @@ static inline int32_t tx_of(uint64_t bar)
 }
 static inline uint64_t bar_make(uint32_t pending, uint32_t expected, int32_t tx, uint32_t phase)
 {
-    return pending | (uint64_t)expected << 20 | ((uint64_t)(uint32_t)tx & 0x3fffff) << 40 | (uint64_t)phase << 63;
+    return pending | (uint64_t)expected << 20 | ((uint64_t)(uint32_t)tx & 0x3fffff) << 40 |
+           (uint64_t)phase << 63;
 }
 
 /* Returns the object after `arrivals` (and `drops` fewer expected from now on) and `tx` more transactions. */
-static uint64_t bar_update(struct ptx_cta *cta, uint64_t bar, uint32_t arrivals, uint32_t drops, int32_t tx)
+static uint64_t bar_update(struct ptx_cta *cta, uint64_t bar, uint32_t arrivals, uint32_t drops,
+                           int32_t tx)
 {
     uint32_t pending = pending_of(bar), expected = expected_of(bar), phase = (uint32_t)(bar >> 63);
 
@@ -102,23 +108,25 @@ static uint64_t bar_update(struct ptx_cta *cta, uint64_t bar, uint32_t arrivals,
     return bar_make(pending, expected, tx, phase);
 }
 
-#define BAR_OP(name, BODY)                                                                                            \
-    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                                           \
-    {                                                                                                                 \
-        ACTIVE(w->mask)                                                                                               \
-        {                                                                                                             \
-            uint64_t *bar = (uint64_t *)(void *)async_host(w, i, l, address_of(w, i, l), 8, i->count, true);          \
-            if (!bar)                                                                                                 \
-                return PTX_PARKED;                                                                                    \
-            BODY                                                                                                      \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define BAR_OP(name, BODY)                                                                         \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            uint64_t *bar =                                                                        \
+                (uint64_t *)(void *)async_host(w, i, l, address_of(w, i, l), 8, i->count, true);   \
+            if (!bar)                                                                              \
+                return PTX_PARKED;                                                                 \
+            BODY                                                                                   \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
 
 #define ARG REG(uint32_t, i->b)[l]
 BAR_OP(bar_init, {
     if (!ARG || ARG > COUNT_MAX)
-        return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, l, 0, 0, "mbarrier.init with a count out of range");
+        return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, l, 0, 0,
+                         "mbarrier.init with a count out of range");
     *bar = bar_make(ARG, ARG, 0, 0);
 })
 BAR_OP(bar_inval, { *bar = 0; })
@@ -137,10 +145,15 @@ BAR_OP(bar_drop, {
     *bar = bar_update(w->cta, before, ARG, ARG, 0);
     REG(uint64_t, i->d)[l] = before;
 })
-BAR_OP(bar_expect, { *bar = bar_make(pending_of(*bar), expected_of(*bar), tx_of(*bar) + (int32_t)ARG, (uint32_t)(*bar >> 63)); })
+BAR_OP(bar_expect, {
+    *bar = bar_make(pending_of(*bar), expected_of(*bar), tx_of(*bar) + (int32_t)ARG,
+                    (uint32_t)(*bar >> 63));
+})
 BAR_OP(bar_complete, { *bar = bar_update(w->cta, *bar, 0, 0, -(int32_t)ARG); })
 BAR_OP(bar_cp_arrive, { *bar = bar_update(w->cta, *bar, 1, 0, 0); })
-BAR_OP(bar_test, { REG(uint32_t, i->d)[l] = *bar >> 63 != REG(uint64_t, i->b)[l] >> 63 ? PTX_FULL : 0; })
+BAR_OP(bar_test, {
+    REG(uint32_t, i->d)[l] = *bar >> 63 != REG(uint64_t, i->b)[l] >> 63 ? PTX_FULL : 0;
+})
 BAR_OP(bar_test_parity, { REG(uint32_t, i->d)[l] = *bar >> 63 != (ARG & 1) ? PTX_FULL : 0; })
 
 /* try_wait may suspend the thread: a failed try ends the warp's turn. */
@@ -166,18 +179,60 @@ static ptx_next_insn bar_try_parity(struct ptx_warp *w, const struct ptx_insn *i
 
 OP1(bar_pending, uint32_t, uint64_t, (uint32_t)(a[l] & COUNT_MAX))
 
-SELECTOR(cp_async) { return cp_async; }
-SELECTOR(cp_async_commit) { return nothing; }
-SELECTOR(cp_async_wait) { return nothing; }
-SELECTOR(cp_async_wait_all) { return nothing; }
+SELECTOR(cp_async)
+{
+    return cp_async;
+}
+SELECTOR(cp_async_commit)
+{
+    return nothing;
+}
+SELECTOR(cp_async_wait)
+{
+    return nothing;
+}
+SELECTOR(cp_async_wait_all)
+{
+    return nothing;
+}
 /* Without .noinc the operation first adds the arrival that it then makes: the copies being done, nothing changes. */
-SELECTOR(cp_async_mbarrier) { return HAS(noinc) ? bar_cp_arrive : nothing; }
-SELECTOR(mbarrier_init) { return bar_init; }
-SELECTOR(mbarrier_inval) { return bar_inval; }
-SELECTOR(mbarrier_pending) { return bar_pending; }
-SELECTOR(mbarrier_test) { return HAS(parity) ? bar_test_parity : bar_test; }
-SELECTOR(mbarrier_try) { return HAS(parity) ? bar_try_parity : bar_try; }
-SELECTOR(mbarrier_arrive) { return HAS(expect_tx) ? bar_arrive_tx : bar_arrive; }
-SELECTOR(mbarrier_drop) { return HAS(expect_tx) ? NULL : bar_drop; }
-SELECTOR(mbarrier_expect) { return bar_expect; }
-SELECTOR(mbarrier_complete) { return bar_complete; }
+SELECTOR(cp_async_mbarrier)
+{
+    return HAS(noinc) ? bar_cp_arrive : nothing;
+}
+SELECTOR(mbarrier_init)
+{
+    return bar_init;
+}
+SELECTOR(mbarrier_inval)
+{
+    return bar_inval;
+}
+SELECTOR(mbarrier_pending)
+{
+    return bar_pending;
+}
+SELECTOR(mbarrier_test)
+{
+    return HAS(parity) ? bar_test_parity : bar_test;
+}
+SELECTOR(mbarrier_try)
+{
+    return HAS(parity) ? bar_try_parity : bar_try;
+}
+SELECTOR(mbarrier_arrive)
+{
+    return HAS(expect_tx) ? bar_arrive_tx : bar_arrive;
+}
+SELECTOR(mbarrier_drop)
+{
+    return HAS(expect_tx) ? NULL : bar_drop;
+}
+SELECTOR(mbarrier_expect)
+{
+    return bar_expect;
+}
+SELECTOR(mbarrier_complete)
+{
+    return bar_complete;
+}

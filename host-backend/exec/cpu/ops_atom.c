@@ -10,15 +10,26 @@
 #include "ops.h"
 #include "half.h"
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
-enum atom_op { ATOM_EXCH, ATOM_ADD, ATOM_INC, ATOM_DEC, ATOM_MIN, ATOM_MAX, ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_CAS };
+enum atom_op {
+    ATOM_EXCH,
+    ATOM_ADD,
+    ATOM_INC,
+    ATOM_DEC,
+    ATOM_MIN,
+    ATOM_MAX,
+    ATOM_AND,
+    ATOM_OR,
+    ATOM_XOR,
+    ATOM_CAS
+};
 
 /* NULL: the launch has faulted. */
-static uint8_t *atom_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space, uint32_t l, uint64_t va,
-                          uint32_t bytes)
+static uint8_t *atom_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space,
+                          uint32_t l, uint64_t va, uint32_t bytes)
 {
     uint8_t *host;
     struct ptx_tlb *tlb = &w->tlb[((uintptr_t)i / sizeof(*i)) % PTX_TLB_ENTRIES];
@@ -32,7 +43,8 @@ static uint8_t *atom_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx
             return w->cta->shared + va;
         host = NULL;
     } else {
-        if (va - tlb->base < tlb->bytes && bytes <= tlb->bytes - (va - tlb->base) && !tlb->is_readonly)
+        if (va - tlb->base < tlb->bytes && bytes <= tlb->bytes - (va - tlb->base) &&
+            !tlb->is_readonly)
             return tlb->host + (va - tlb->base);
         host = ptx_generic(w, l, va, bytes, true);
         if (host) {
@@ -49,7 +61,8 @@ static uint8_t *atom_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx
 
 static inline uint64_t lane_va(const struct ptx_warp *w, const struct ptx_insn *i, uint32_t l)
 {
-    return i->flags & PTX_I_ADDR64 ? REG(uint64_t, i->a)[l] + i->imm : (uint32_t)(REG(uint32_t, i->a)[l] + (uint32_t)i->imm);
+    return i->flags & PTX_I_ADDR64 ? REG(uint64_t, i->a)[l] + i->imm
+                                   : (uint32_t)(REG(uint32_t, i->a)[l] + (uint32_t)i->imm);
 }
 
 static inline void divergent_cost(struct ptx_warp *w)
@@ -59,44 +72,47 @@ static inline void divergent_cost(struct ptx_warp *w)
 }
 
 /* A whole operation on type T: NEW computes the new value from `old` and the operand y (and z for cas). */
-#define ATOM(name, T, DT, SPACE, NEW)                                                                                 \
-    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                                           \
-    {                                                                                                                 \
-        divergent_cost(w);                                                                                            \
-        w->cta->counts.atomics += (uint32_t)__builtin_popcount(w->mask);                                              \
-        ACTIVE(w->mask)                                                                                               \
-        {                                                                                                             \
-            T *p = (T *)(void *)atom_host(w, i, SPACE, l, lane_va(w, i, l), sizeof(T));                       \
-            T old, y = (T)REG(DT, i->b)[l], z = (T)REG(DT, i->c)[l], fresh;                                           \
-            (void)y, (void)z;                                                                                         \
-            if (!p)                                                                                                   \
-                return PTX_PARKED;                                                                                         \
-            old = __atomic_load_n(p, __ATOMIC_RELAXED);                                                               \
-            do {                                                                                                      \
-                fresh = (T)(NEW);                                                                                     \
-            } while (!__atomic_compare_exchange_n(p, &old, fresh, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));        \
-            REG(DT, i->d)[l] = old;                                                                                   \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define ATOM(name, T, DT, SPACE, NEW)                                                              \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        divergent_cost(w);                                                                         \
+        w->cta->counts.atomics += (uint32_t)__builtin_popcount(w->mask);                           \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            T *p = (T *)(void *)atom_host(w, i, SPACE, l, lane_va(w, i, l), sizeof(T));            \
+            T old, y = (T)REG(DT, i->b)[l], z = (T)REG(DT, i->c)[l], fresh;                        \
+            (void)y, (void)z;                                                                      \
+            if (!p)                                                                                \
+                return PTX_PARKED;                                                                 \
+            old = __atomic_load_n(p, __ATOMIC_RELAXED);                                            \
+            do {                                                                                   \
+                fresh = (T)(NEW);                                                                  \
+            } while (!__atomic_compare_exchange_n(p, &old, fresh, false, __ATOMIC_SEQ_CST,         \
+                                                  __ATOMIC_RELAXED));                              \
+            REG(DT, i->d)[l] = old;                                                                \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
 /* The same with one fetching instruction. */
-#define FETCH(name, T, DT, SPACE, CALL)                                                                               \
-    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                                           \
-    {                                                                                                                 \
-        divergent_cost(w);                                                                                            \
-        w->cta->counts.atomics += (uint32_t)__builtin_popcount(w->mask);                                              \
-        ACTIVE(w->mask)                                                                                               \
-        {                                                                                                             \
-            T *p = (T *)(void *)atom_host(w, i, SPACE, l, lane_va(w, i, l), sizeof(T));                       \
-            T y = (T)REG(DT, i->b)[l];                                                                                \
-            if (!p)                                                                                                   \
-                return PTX_PARKED;                                                                                         \
-            REG(DT, i->d)[l] = CALL(p, y, __ATOMIC_SEQ_CST);                                                          \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define FETCH(name, T, DT, SPACE, CALL)                                                            \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        divergent_cost(w);                                                                         \
+        w->cta->counts.atomics += (uint32_t)__builtin_popcount(w->mask);                           \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            T *p = (T *)(void *)atom_host(w, i, SPACE, l, lane_va(w, i, l), sizeof(T));            \
+            T y = (T)REG(DT, i->b)[l];                                                             \
+            if (!p)                                                                                \
+                return PTX_PARKED;                                                                 \
+            REG(DT, i->d)[l] = CALL(p, y, __ATOMIC_SEQ_CST);                                       \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
-#define BOTH(K, n, T, DT, X) K(n##_g, T, DT, PTX_SPACE_GENERIC, X) K(n##_s, T, DT, PTX_SPACE_SHARED, X)
-#define WIDTHS(K, n, X) BOTH(K, n##_32, uint32_t, uint32_t, X) BOTH(K, n##_64, uint64_t, uint64_t, X)
+#define BOTH(K, n, T, DT, X)                                                                       \
+    K(n##_g, T, DT, PTX_SPACE_GENERIC, X) K(n##_s, T, DT, PTX_SPACE_SHARED, X)
+#define WIDTHS(K, n, X)                                                                            \
+    BOTH(K, n##_32, uint32_t, uint32_t, X) BOTH(K, n##_64, uint64_t, uint64_t, X)
 
 WIDTHS(FETCH, exch, __atomic_exchange_n)
 WIDTHS(FETCH, add, __atomic_fetch_add)
@@ -148,7 +164,8 @@ static bool is_shared(const struct ptx_inst *in)
 }
 
 #define PICK(n) (is_shared(in) ? n##_s : n##_g)
-#define PICK_WIDTH(n) (ptx_type_bytes(T0) == 8 ? PICK(n##_64) : ptx_type_bytes(T0) == 4 ? PICK(n##_32) : NULL)
+#define PICK_WIDTH(n)                                                                              \
+    (ptx_type_bytes(T0) == 8 ? PICK(n##_64) : ptx_type_bytes(T0) == 4 ? PICK(n##_32) : NULL)
 
 static ptx_op_fn *atom_add(const struct ptx_inst *in)
 {
@@ -159,7 +176,8 @@ static ptx_op_fn *atom_add(const struct ptx_inst *in)
     case PTX_T_bf16: return PICK(bfadd);
     case PTX_T_f16x2: return PICK(hadd2);
     case PTX_T_bf16x2: return PICK(bfadd2);
-    case PTX_T_b32: case PTX_T_b64: return NULL;
+    case PTX_T_b32:
+    case PTX_T_b64: return NULL;
     default: return PICK_WIDTH(add);
     }
 }
@@ -180,8 +198,8 @@ static ptx_op_fn *atom_minmax(const struct ptx_inst *in)
 static ptx_op_fn *atom_select(const struct ptx_inst *in)
 {
     bool is_bits = T0 == PTX_T_b32 || T0 == PTX_T_b64;
-    uint32_t ops = HAS(exch) + HAS(add_) + HAS(inc) + HAS(dec) + HAS(min_) + HAS(max_) + HAS(and_) + HAS(or_) +
-                   HAS(xor_);
+    uint32_t ops = HAS(exch) + HAS(add_) + HAS(inc) + HAS(dec) + HAS(min_) + HAS(max_) + HAS(and_) +
+                   HAS(or_) + HAS(xor_);
 
     if (ops != 1)
         return NULL;
@@ -191,13 +209,23 @@ static ptx_op_fn *atom_select(const struct ptx_inst *in)
         return atom_minmax(in);
     if (HAS(inc) || HAS(dec))
         return T0 != PTX_T_u32 ? NULL : HAS(inc) ? PICK_WIDTH(inc) : PICK_WIDTH(dec);
-    if (ptx_type_is_float(T0) || (!is_bits && !HAS(exch) && T0 != PTX_T_u32 && T0 != PTX_T_s32 && T0 != PTX_T_u64))
+    if (ptx_type_is_float(T0) ||
+        (!is_bits && !HAS(exch) && T0 != PTX_T_u32 && T0 != PTX_T_s32 && T0 != PTX_T_u64))
         return NULL;
-    return HAS(exch) ? PICK_WIDTH(exch) : HAS(and_) ? PICK_WIDTH(and) : HAS(or_) ? PICK_WIDTH(or) : PICK_WIDTH(xor);
+    return HAS(exch)   ? PICK_WIDTH(exch)
+           : HAS(and_) ? PICK_WIDTH(and)
+           : HAS(or_)  ? PICK_WIDTH(or)
+                       : PICK_WIDTH(xor);
 }
 
-SELECTOR(atom) { return atom_select(in); }
-SELECTOR(red) { return atom_select(in); }
+SELECTOR(atom)
+{
+    return atom_select(in);
+}
+SELECTOR(red)
+{
+    return atom_select(in);
+}
 SELECTOR(atom_cas)
 {
     return ptx_type_bytes(T0) == 2 ? PICK(cas_16) : PICK_WIDTH(cas);
@@ -209,5 +237,11 @@ static ptx_next_insn fence(struct ptx_warp *w, const struct ptx_insn *i)
     return i + 1;
 }
 
-SELECTOR(membar) { return fence; }
-SELECTOR(fence) { return fence; }
+SELECTOR(membar)
+{
+    return fence;
+}
+SELECTOR(fence)
+{
+    return fence;
+}

@@ -8,8 +8,8 @@
 #include "ops.h"
 
 #define CUT(x) ((uint32_t)(uint16_t)(x))
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
 static ptx_op_fn *width(const struct ptx_inst *in, ptx_op_fn *f16, ptx_op_fn *f32, ptx_op_fn *f64)
@@ -20,7 +20,8 @@ static ptx_op_fn *width(const struct ptx_inst *in, ptx_op_fn *f16, ptx_op_fn *f3
 }
 
 /* Predicates are all-ones or zero in 32-bit slots, so they share the 32-bit operations. */
-static ptx_op_fn *width_pred(const struct ptx_inst *in, ptx_op_fn *f16, ptx_op_fn *f32, ptx_op_fn *f64)
+static ptx_op_fn *width_pred(const struct ptx_inst *in, ptx_op_fn *f16, ptx_op_fn *f32,
+                             ptx_op_fn *f64)
 {
     return T0 == PTX_T_pred ? f32 : width(in, f16, f32, f64);
 }
@@ -36,11 +37,26 @@ OP1(not_32, uint32_t, uint32_t, ~a[l])
 OP1(not_64, uint64_t, uint64_t, ~a[l])
 OP1(cnot_32, uint32_t, uint32_t, a[l] == 0)
 OP1(cnot_64, uint64_t, uint64_t, a[l] == 0)
-SELECTOR(and) { return width_pred(in, and_32, and_32, and_64); }
-SELECTOR(or) { return width_pred(in, or_32, or_32, or_64); }
-SELECTOR(xor) { return width_pred(in, xor_32, xor_32, xor_64); }
-SELECTOR(not) { return width_pred(in, not_16, not_32, not_64); }
-SELECTOR(cnot) { return width(in, cnot_32, cnot_32, cnot_64); }
+SELECTOR(and)
+{
+    return width_pred(in, and_32, and_32, and_64);
+}
+SELECTOR(or)
+{
+    return width_pred(in, or_32, or_32, or_64);
+}
+SELECTOR(xor)
+{
+    return width_pred(in, xor_32, xor_32, xor_64);
+}
+SELECTOR(not )
+{
+    return width_pred(in, not_16, not_32, not_64);
+}
+SELECTOR(cnot)
+{
+    return width(in, cnot_32, cnot_32, cnot_64);
+}
 
 /* lop3: the table is indexed by the bits of a, b, c with a the most significant. */
 static inline uint32_t lop3(uint32_t x, uint32_t y, uint32_t z, uint32_t lut)
@@ -58,26 +74,36 @@ static inline uint32_t lop3(uint32_t x, uint32_t y, uint32_t z, uint32_t lut)
     return r;
 }
 OP3(lop3_32, uint32_t, uint32_t, uint32_t, uint32_t, lop3(a[l], b[l], c[l], (uint32_t)i->imm))
-SELECTOR(lop3) { return lop3_32; }
+SELECTOR(lop3)
+{
+    return lop3_32;
+}
 
-#define LOP3P(name, OP)                                                                                               \
-    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                                           \
-    {                                                                                                                 \
-        uint32_t *d = REG(uint32_t, i->d), *p = REG(uint32_t, i->e);                                                  \
-        const uint32_t *a = REG(uint32_t, i->a), *b = REG(uint32_t, i->b), *c = REG(uint32_t, i->c);                  \
-        const uint32_t *q = REG(uint32_t, i->f);                                                                      \
-        ACTIVE(w->mask)                                                                                               \
-        {                                                                                                             \
-            uint32_t r = lop3(a[l], b[l], c[l], (uint32_t)i->imm), set = r ? PTX_FULL : 0;                            \
-            p[l] = set OP q[l];                                                                                       \
-            d[l] = r;                                                                                                 \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define LOP3P(name, OP)                                                                            \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        uint32_t *d = REG(uint32_t, i->d), *p = REG(uint32_t, i->e);                               \
+        const uint32_t *a = REG(uint32_t, i->a), *b = REG(uint32_t, i->b),                         \
+                       *c = REG(uint32_t, i->c);                                                   \
+        const uint32_t *q = REG(uint32_t, i->f);                                                   \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            uint32_t r = lop3(a[l], b[l], c[l], (uint32_t)i->imm), set = r ? PTX_FULL : 0;         \
+            p[l] = set OP q[l];                                                                    \
+            d[l] = r;                                                                              \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
 LOP3P(lop3_or, |)
 LOP3P(lop3_and, &)
-SELECTOR(lop3p) { return lop3_or; }
-SELECTOR(lop3q) { return lop3_and; }
+SELECTOR(lop3p)
+{
+    return lop3_or;
+}
+SELECTOR(lop3q)
+{
+    return lop3_and;
+}
 
 OP2(shl_16, uint32_t, uint32_t, uint32_t, b[l] > 15 ? 0 : CUT(a[l] << (b[l] & 15)))
 OP2(shl_32, uint32_t, uint32_t, uint32_t, b[l] > 31 ? 0 : a[l] << (b[l] & 31))
@@ -88,18 +114,24 @@ OP2(shr_u64, uint64_t, uint64_t, uint32_t, b[l] > 63 ? 0 : a[l] >> (b[l] & 63))
 OP2(shr_s16, uint32_t, uint32_t, uint32_t, CUT((int32_t)(int16_t)a[l] >> (b[l] > 15 ? 15 : b[l])))
 OP2(shr_s32, uint32_t, int32_t, uint32_t, a[l] >> (b[l] > 31 ? 31 : b[l]))
 OP2(shr_s64, uint64_t, int64_t, uint32_t, a[l] >> (b[l] > 63 ? 63 : b[l]))
-SELECTOR(shl) { return width(in, shl_16, shl_32, shl_64); }
+SELECTOR(shl)
+{
+    return width(in, shl_16, shl_32, shl_64);
+}
 SELECTOR(shr)
 {
-    return ptx_type_is_signed(T0) ? width(in, shr_s16, shr_s32, shr_s64) : width(in, shr_u16, shr_u32, shr_u64);
+    return ptx_type_is_signed(T0) ? width(in, shr_s16, shr_s32, shr_s64)
+                                  : width(in, shr_u16, shr_u32, shr_u64);
 }
 
 /* shf: a is the low, b the high half. */
 #define FUNNEL(x, y) ((uint64_t)(y) << 32 | (x))
 OP3(shf_l_wrap, uint32_t, uint32_t, uint32_t, uint32_t, (FUNNEL(a[l], b[l]) << (c[l] & 31)) >> 32)
-OP3(shf_l_clamp, uint32_t, uint32_t, uint32_t, uint32_t, (FUNNEL(a[l], b[l]) << (c[l] > 32 ? 32 : c[l])) >> 32)
+OP3(shf_l_clamp, uint32_t, uint32_t, uint32_t, uint32_t,
+    (FUNNEL(a[l], b[l]) << (c[l] > 32 ? 32 : c[l])) >> 32)
 OP3(shf_r_wrap, uint32_t, uint32_t, uint32_t, uint32_t, FUNNEL(a[l], b[l]) >> (c[l] & 31))
-OP3(shf_r_clamp, uint32_t, uint32_t, uint32_t, uint32_t, FUNNEL(a[l], b[l]) >> (c[l] > 32 ? 32 : c[l]))
+OP3(shf_r_clamp, uint32_t, uint32_t, uint32_t, uint32_t,
+    FUNNEL(a[l], b[l]) >> (c[l] > 32 ? 32 : c[l]))
 SELECTOR(shf)
 {
     if (HAS(wrap) == HAS(clamp) || HAS(l) == HAS(r))
@@ -111,8 +143,14 @@ OP1(popc_32, uint32_t, uint32_t, __builtin_popcount(a[l]))
 OP1(popc_64, uint32_t, uint64_t, __builtin_popcountll(a[l]))
 OP1(clz_32, uint32_t, uint32_t, a[l] ? __builtin_clz(a[l]) : 32)
 OP1(clz_64, uint32_t, uint64_t, a[l] ? __builtin_clzll(a[l]) : 64)
-SELECTOR(popc) { return width(in, NULL, popc_32, popc_64); }
-SELECTOR(clz) { return width(in, NULL, clz_32, clz_64); }
+SELECTOR(popc)
+{
+    return width(in, NULL, popc_32, popc_64);
+}
+SELECTOR(clz)
+{
+    return width(in, NULL, clz_32, clz_64);
+}
 
 /* bfind: position of the highest bit that differs from the sign; none: all ones. */
 static inline uint32_t bfind64(uint64_t x, bool is_signed, bool shiftamt, uint32_t bits)
@@ -139,7 +177,8 @@ SELECTOR(bfind)
     if (HAS(shiftamt))
         return ptx_type_is_signed(T0) ? width(in, NULL, bfind_shift_s32, bfind_shift_s64)
                                       : width(in, NULL, bfind_shift_u32, bfind_shift_u64);
-    return ptx_type_is_signed(T0) ? width(in, NULL, bfind_s32, bfind_s64) : width(in, NULL, bfind_u32, bfind_u64);
+    return ptx_type_is_signed(T0) ? width(in, NULL, bfind_s32, bfind_s64)
+                                  : width(in, NULL, bfind_u32, bfind_u64);
 }
 
 /* fns: the n-th set bit from a base position; n = 0 asks for the base bit itself. */
@@ -156,8 +195,12 @@ static inline uint32_t fns(uint32_t mask, uint32_t base, int32_t offset)
             return (uint32_t)at;
     return PTX_FULL;
 }
-OP3_SCALAR(fns_32, uint32_t, uint32_t, uint32_t, int32_t, fns(a[l], b[l], c[l] == INT32_MIN ? INT32_MAX : c[l]))
-SELECTOR(fns) { return fns_32; }
+OP3_SCALAR(fns_32, uint32_t, uint32_t, uint32_t, int32_t,
+           fns(a[l], b[l], c[l] == INT32_MIN ? INT32_MAX : c[l]))
+SELECTOR(fns)
+{
+    return fns_32;
+}
 
 static inline uint32_t reverse32(uint32_t x)
 {
@@ -167,8 +210,12 @@ static inline uint32_t reverse32(uint32_t x)
     return x >> 24 | (x >> 8 & 0xff00u) | (x & 0xff00u) << 8 | x << 24;
 }
 OP1(brev_32, uint32_t, uint32_t, reverse32(a[l]))
-OP1(brev_64, uint64_t, uint64_t, (uint64_t)reverse32((uint32_t)a[l]) << 32 | reverse32((uint32_t)(a[l] >> 32)))
-SELECTOR(brev) { return width(in, NULL, brev_32, brev_64); }
+OP1(brev_64, uint64_t, uint64_t,
+    (uint64_t)reverse32((uint32_t)a[l]) << 32 | reverse32((uint32_t)(a[l] >> 32)))
+SELECTOR(brev)
+{
+    return width(in, NULL, brev_32, brev_64);
+}
 
 /* bfe: position and length are the low bytes of b and c; bits above the top are the sign (or zero). */
 static inline uint64_t bfe(uint64_t x, uint32_t pos, uint32_t len, uint32_t bits, bool is_signed)
@@ -196,7 +243,8 @@ OP3_SCALAR(bfe_u64, uint64_t, uint64_t, uint32_t, uint32_t, bfe(a[l], b[l], c[l]
 OP3_SCALAR(bfe_s64, uint64_t, uint64_t, uint32_t, uint32_t, bfe(a[l], b[l], c[l], 64, true))
 SELECTOR(bfe)
 {
-    return ptx_type_is_signed(T0) ? width(in, NULL, bfe_s32, bfe_s64) : width(in, NULL, bfe_u32, bfe_u64);
+    return ptx_type_is_signed(T0) ? width(in, NULL, bfe_s32, bfe_s64)
+                                  : width(in, NULL, bfe_u32, bfe_u64);
 }
 
 /* bfi: inserts a into b at c, length from operand e. */
@@ -213,9 +261,14 @@ static inline uint64_t bfi(uint64_t x, uint64_t y, uint32_t pos, uint32_t len, u
     mask = (len > 63 ? ~0ull : (1ull << len) - 1) << pos;
     return (y & ~mask) | ((x << pos) & mask);
 }
-OP3_SCALAR(bfi_32, uint32_t, uint32_t, uint32_t, uint32_t, bfi(a[l], b[l], c[l], REG(uint32_t, i->e)[l], 32))
-OP3_SCALAR(bfi_64, uint64_t, uint64_t, uint64_t, uint32_t, bfi(a[l], b[l], c[l], REG(uint32_t, i->e)[l], 64))
-SELECTOR(bfi) { return width(in, NULL, bfi_32, bfi_64); }
+OP3_SCALAR(bfi_32, uint32_t, uint32_t, uint32_t, uint32_t,
+           bfi(a[l], b[l], c[l], REG(uint32_t, i->e)[l], 32))
+OP3_SCALAR(bfi_64, uint64_t, uint64_t, uint64_t, uint32_t,
+           bfi(a[l], b[l], c[l], REG(uint32_t, i->e)[l], 64))
+SELECTOR(bfi)
+{
+    return width(in, NULL, bfi_32, bfi_64);
+}
 
 /* bmsk, szext (PTX ISA 7.6) */
 static inline uint32_t bmsk(uint32_t pos, uint32_t len, bool clamp)
@@ -235,7 +288,10 @@ static inline uint32_t bmsk(uint32_t pos, uint32_t len, bool clamp)
 }
 OP2(bmsk_clamp, uint32_t, uint32_t, uint32_t, bmsk(a[l], b[l], true))
 OP2(bmsk_wrap, uint32_t, uint32_t, uint32_t, bmsk(a[l], b[l], false))
-SELECTOR(bmsk) { return HAS(clamp) ? bmsk_clamp : HAS(wrap) ? bmsk_wrap : NULL; }
+SELECTOR(bmsk)
+{
+    return HAS(clamp) ? bmsk_clamp : HAS(wrap) ? bmsk_wrap : NULL;
+}
 
 static inline uint32_t szext(uint32_t x, uint32_t bits, bool clamp, bool is_signed)
 {
@@ -280,14 +336,16 @@ enum { PRMT_F4E, PRMT_B4E, PRMT_RC8, PRMT_ECL, PRMT_ECR, PRMT_RC16 };
 static inline uint32_t prmt_mode(uint32_t x, uint32_t y, uint32_t c, uint32_t mode)
 {
     static const uint16_t table[6][4] = {
-        {0x3210, 0x4321, 0x5432, 0x6543}, {0x5670, 0x6701, 0x7012, 0x0123}, {0x0000, 0x1111, 0x2222, 0x3333},
-        {0x3210, 0x3211, 0x3222, 0x3333}, {0x0000, 0x1110, 0x2210, 0x3210}, {0x1010, 0x3232, 0x1010, 0x3232},
+        {0x3210, 0x4321, 0x5432, 0x6543}, {0x5670, 0x6701, 0x7012, 0x0123},
+        {0x0000, 0x1111, 0x2222, 0x3333}, {0x3210, 0x3211, 0x3222, 0x3333},
+        {0x0000, 0x1110, 0x2210, 0x3210}, {0x1010, 0x3232, 0x1010, 0x3232},
     };
 
     return prmt(x, y, table[mode][c & 3]);
 }
 OP3(prmt_32, uint32_t, uint32_t, uint32_t, uint32_t, prmt(a[l], b[l], c[l]))
-#define PRMT(mode, M) OP3_SCALAR(prmt_##mode, uint32_t, uint32_t, uint32_t, uint32_t, prmt_mode(a[l], b[l], c[l], M))
+#define PRMT(mode, M)                                                                              \
+    OP3_SCALAR(prmt_##mode, uint32_t, uint32_t, uint32_t, uint32_t, prmt_mode(a[l], b[l], c[l], M))
 PRMT(f4e, PRMT_F4E)
 PRMT(b4e, PRMT_B4E)
 PRMT(rc8, PRMT_RC8)
@@ -296,8 +354,13 @@ PRMT(ecr, PRMT_ECR)
 PRMT(rc16, PRMT_RC16)
 SELECTOR(prmt)
 {
-    return HAS(f4e) ? prmt_f4e : HAS(b4e) ? prmt_b4e : HAS(rc8) ? prmt_rc8 : HAS(ecl) ? prmt_ecl
-         : HAS(ecr) ? prmt_ecr : HAS(rc16) ? prmt_rc16 : prmt_32;
+    return HAS(f4e)    ? prmt_f4e
+           : HAS(b4e)  ? prmt_b4e
+           : HAS(rc8)  ? prmt_rc8
+           : HAS(ecl)  ? prmt_ecl
+           : HAS(ecr)  ? prmt_ecr
+           : HAS(rc16) ? prmt_rc16
+                       : prmt_32;
 }
 
 /* dp4a, dp2a: types of a and b are chosen separately. */
@@ -323,19 +386,27 @@ static inline uint32_t dp4a(uint32_t x, uint32_t y, uint32_t z, bool xs, bool ys
 }
 static inline uint32_t dp2a(uint32_t x, uint32_t y, uint32_t z, bool xs, bool ys, uint32_t first)
 {
-    int64_t sum = half_of(x, 0, xs) * byte_of(y, first, ys) + half_of(x, 1, xs) * byte_of(y, first + 1, ys);
+    int64_t sum =
+        half_of(x, 0, xs) * byte_of(y, first, ys) + half_of(x, 1, xs) * byte_of(y, first + 1, ys);
 
     return z + (uint32_t)sum;
 }
-#define DOT(n, xs, ys)                                                                                                \
-    OP3(dp4a_##n, uint32_t, uint32_t, uint32_t, uint32_t, dp4a(a[l], b[l], c[l], xs, ys))                             \
-    OP3(dp2a_lo_##n, uint32_t, uint32_t, uint32_t, uint32_t, dp2a(a[l], b[l], c[l], xs, ys, 0))                       \
+#define DOT(n, xs, ys)                                                                             \
+    OP3(dp4a_##n, uint32_t, uint32_t, uint32_t, uint32_t, dp4a(a[l], b[l], c[l], xs, ys))          \
+    OP3(dp2a_lo_##n, uint32_t, uint32_t, uint32_t, uint32_t, dp2a(a[l], b[l], c[l], xs, ys, 0))    \
     OP3(dp2a_hi_##n, uint32_t, uint32_t, uint32_t, uint32_t, dp2a(a[l], b[l], c[l], xs, ys, 2))
 DOT(uu, false, false)
 DOT(us, false, true)
 DOT(su, true, false)
 DOT(ss, true, true)
-#define DOT_PICK(op)                                                                                                  \
-    (ptx_type_is_signed(T0) ? (ptx_type_is_signed(T1) ? op##ss : op##su) : (ptx_type_is_signed(T1) ? op##us : op##uu))
-SELECTOR(dp4a) { return DOT_PICK(dp4a_); }
-SELECTOR(dp2a) { return HAS(hi) ? DOT_PICK(dp2a_hi_) : HAS(lo) ? DOT_PICK(dp2a_lo_) : NULL; }
+#define DOT_PICK(op)                                                                               \
+    (ptx_type_is_signed(T0) ? (ptx_type_is_signed(T1) ? op##ss : op##su)                           \
+                            : (ptx_type_is_signed(T1) ? op##us : op##uu))
+SELECTOR(dp4a)
+{
+    return DOT_PICK(dp4a_);
+}
+SELECTOR(dp2a)
+{
+    return HAS(hi) ? DOT_PICK(dp2a_hi_) : HAS(lo) ? DOT_PICK(dp2a_lo_) : NULL;
+}

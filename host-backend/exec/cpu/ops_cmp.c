@@ -8,13 +8,13 @@
 #include "ops.h"
 #include "half.h"
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
-#define S16(x) ((int32_t)(int16_t)(x))
-#define FTZ(x) f32_ftz(x)
-#define ORD(x, y) ((x) == (x) && (y) == (y))
+#define S16(x)      ((int32_t)(int16_t)(x))
+#define FTZ(x)      f32_ftz(x)
+#define ORD(x, y)   ((x) == (x) && (y) == (y))
 #define UNORD(x, y) ((x) != (x) || (y) != (y))
 
 static inline float f32_ftz(float x)
@@ -29,55 +29,55 @@ static inline float f32_ftz(float x)
 }
 
 /* One comparison as the engine wants it: all-ones or zero in p. Everything beyond p alone goes through `set`. */
-#define CMP(name, T, READ, EXPR)                                                                                      \
-    static ptx_next_insn setp_##name(struct ptx_warp *w, const struct ptx_insn *i)                                    \
-    {                                                                                                                 \
-        uint32_t *d = REG(uint32_t, i->d);                                                                            \
-        const T *a = REG(T, i->a), *b = REG(T, i->b);                                                                 \
-        if (w->mask == PTX_FULL) {                                                                                    \
-            LANES                                                                                                     \
-            {                                                                                                         \
-                __auto_type x = READ(a[l]);                                                                           \
-                __auto_type y = READ(b[l]);                                                                           \
-                (void)x, (void)y;                                                                                     \
-                d[l] = (EXPR) ? PTX_FULL : 0;                                                                         \
-            }                                                                                                         \
-        } else {                                                                                                      \
-            LANES                                                                                                     \
-            {                                                                                                         \
-                __auto_type x = READ(a[l]);                                                                           \
-                __auto_type y = READ(b[l]);                                                                           \
-                uint32_t r_;                                                                                          \
-                (void)x, (void)y;                                                                                     \
-                r_ = (EXPR) ? PTX_FULL : 0;                                                                           \
-                d[l] = w->vm32[l] ? r_ : d[l];                                                                        \
-            }                                                                                                         \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define CMP(name, T, READ, EXPR)                                                                   \
+    static ptx_next_insn setp_##name(struct ptx_warp *w, const struct ptx_insn *i)                 \
+    {                                                                                              \
+        uint32_t *d = REG(uint32_t, i->d);                                                         \
+        const T *a = REG(T, i->a), *b = REG(T, i->b);                                              \
+        if (w->mask == PTX_FULL) {                                                                 \
+            LANES                                                                                  \
+            {                                                                                      \
+                __auto_type x = READ(a[l]);                                                        \
+                __auto_type y = READ(b[l]);                                                        \
+                (void)x, (void)y;                                                                  \
+                d[l] = (EXPR) ? PTX_FULL : 0;                                                      \
+            }                                                                                      \
+        } else {                                                                                   \
+            LANES                                                                                  \
+            {                                                                                      \
+                __auto_type x = READ(a[l]);                                                        \
+                __auto_type y = READ(b[l]);                                                        \
+                uint32_t r_;                                                                       \
+                (void)x, (void)y;                                                                  \
+                r_ = (EXPR) ? PTX_FULL : 0;                                                        \
+                d[l] = w->vm32[l] ? r_ : d[l];                                                     \
+            }                                                                                      \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
 
 #define RAW(x) (x)
-#define CMP_INT(n, T, READ)                                                                                           \
-    CMP(eq_##n, T, READ, x == y)                                                                                      \
-    CMP(ne_##n, T, READ, x != y)                                                                                      \
-    CMP(lt_##n, T, READ, x < y)                                                                                       \
-    CMP(le_##n, T, READ, x <= y)                                                                                      \
-    CMP(gt_##n, T, READ, x > y)                                                                                       \
+#define CMP_INT(n, T, READ)                                                                        \
+    CMP(eq_##n, T, READ, x == y)                                                                   \
+    CMP(ne_##n, T, READ, x != y)                                                                   \
+    CMP(lt_##n, T, READ, x < y)                                                                    \
+    CMP(le_##n, T, READ, x <= y)                                                                   \
+    CMP(gt_##n, T, READ, x > y)                                                                    \
     CMP(ge_##n, T, READ, x >= y)
-#define CMP_FLOAT(n, T, READ)                                                                                         \
-    CMP(eq_##n, T, READ, x == y)                                                                                      \
-    CMP(ne_##n, T, READ, x < y || x > y)                                                                              \
-    CMP(lt_##n, T, READ, x < y)                                                                                       \
-    CMP(le_##n, T, READ, x <= y)                                                                                      \
-    CMP(gt_##n, T, READ, x > y)                                                                                       \
-    CMP(ge_##n, T, READ, x >= y)                                                                                      \
-    CMP(equ_##n, T, READ, !(x < y || x > y))                                                                          \
-    CMP(neu_##n, T, READ, x != y)                                                                                     \
-    CMP(ltu_##n, T, READ, !(x >= y))                                                                                  \
-    CMP(leu_##n, T, READ, !(x > y))                                                                                   \
-    CMP(gtu_##n, T, READ, !(x <= y))                                                                                  \
-    CMP(geu_##n, T, READ, !(x < y))                                                                                   \
-    CMP(num_##n, T, READ, ORD(x, y))                                                                                  \
+#define CMP_FLOAT(n, T, READ)                                                                      \
+    CMP(eq_##n, T, READ, x == y)                                                                   \
+    CMP(ne_##n, T, READ, x<y || x> y)                                                              \
+    CMP(lt_##n, T, READ, x < y)                                                                    \
+    CMP(le_##n, T, READ, x <= y)                                                                   \
+    CMP(gt_##n, T, READ, x > y)                                                                    \
+    CMP(ge_##n, T, READ, x >= y)                                                                   \
+    CMP(equ_##n, T, READ, !(x < y || x > y))                                                       \
+    CMP(neu_##n, T, READ, x != y)                                                                  \
+    CMP(ltu_##n, T, READ, !(x >= y))                                                               \
+    CMP(leu_##n, T, READ, !(x > y))                                                                \
+    CMP(gtu_##n, T, READ, !(x <= y))                                                               \
+    CMP(geu_##n, T, READ, !(x < y))                                                                \
+    CMP(num_##n, T, READ, ORD(x, y))                                                               \
     CMP(nan_##n, T, READ, UNORD(x, y))
 
 CMP_INT(u32, uint32_t, RAW)
@@ -91,22 +91,42 @@ CMP_FLOAT(f64, double, RAW)
 CMP_FLOAT(f16, uint32_t, half_to_f32)
 CMP_FLOAT(bf16, uint32_t, bf16_to_f32)
 
-#define PICK_INT(n)                                                                                                   \
-    (HAS(eq) ? setp_eq_##n : HAS(ne) ? setp_ne_##n : HAS(lt) || HAS(lo) ? setp_lt_##n                                 \
-     : HAS(le) || HAS(ls) ? setp_le_##n : HAS(gt) || HAS(hi) ? setp_gt_##n : HAS(ge) || HAS(hs) ? setp_ge_##n : NULL)
-#define PICK_FLOAT(n)                                                                                                 \
-    (HAS(eq) ? setp_eq_##n : HAS(ne) ? setp_ne_##n : HAS(lt) ? setp_lt_##n : HAS(le) ? setp_le_##n                    \
-     : HAS(gt) ? setp_gt_##n : HAS(ge) ? setp_ge_##n : HAS(equ) ? setp_equ_##n : HAS(neu) ? setp_neu_##n              \
-     : HAS(ltu) ? setp_ltu_##n : HAS(leu) ? setp_leu_##n : HAS(gtu) ? setp_gtu_##n : HAS(geu) ? setp_geu_##n          \
-     : HAS(num) ? setp_num_##n : HAS(nan) ? setp_nan_##n : NULL)
+#define PICK_INT(n)                                                                                \
+    (HAS(eq)              ? setp_eq_##n                                                            \
+     : HAS(ne)            ? setp_ne_##n                                                            \
+     : HAS(lt) || HAS(lo) ? setp_lt_##n                                                            \
+     : HAS(le) || HAS(ls) ? setp_le_##n                                                            \
+     : HAS(gt) || HAS(hi) ? setp_gt_##n                                                            \
+     : HAS(ge) || HAS(hs) ? setp_ge_##n                                                            \
+                          : NULL)
+#define PICK_FLOAT(n)                                                                              \
+    (HAS(eq)    ? setp_eq_##n                                                                      \
+     : HAS(ne)  ? setp_ne_##n                                                                      \
+     : HAS(lt)  ? setp_lt_##n                                                                      \
+     : HAS(le)  ? setp_le_##n                                                                      \
+     : HAS(gt)  ? setp_gt_##n                                                                      \
+     : HAS(ge)  ? setp_ge_##n                                                                      \
+     : HAS(equ) ? setp_equ_##n                                                                     \
+     : HAS(neu) ? setp_neu_##n                                                                     \
+     : HAS(ltu) ? setp_ltu_##n                                                                     \
+     : HAS(leu) ? setp_leu_##n                                                                     \
+     : HAS(gtu) ? setp_gtu_##n                                                                     \
+     : HAS(geu) ? setp_geu_##n                                                                     \
+     : HAS(num) ? setp_num_##n                                                                     \
+     : HAS(nan) ? setp_nan_##n                                                                     \
+                : NULL)
 
 static ptx_op_fn *compare(const struct ptx_inst *in, enum ptx_type type)
 {
     switch (type) {
-    case PTX_T_b16: case PTX_T_u16: case PTX_T_b32: case PTX_T_u32: return PICK_INT(u32);
+    case PTX_T_b16:
+    case PTX_T_u16:
+    case PTX_T_b32:
+    case PTX_T_u32: return PICK_INT(u32);
     case PTX_T_s16: return PICK_INT(s16);
     case PTX_T_s32: return PICK_INT(s32);
-    case PTX_T_b64: case PTX_T_u64: return PICK_INT(u64);
+    case PTX_T_b64:
+    case PTX_T_u64: return PICK_INT(u64);
     case PTX_T_s64: return PICK_INT(s64);
     case PTX_T_f32: return HAS(ftz) ? PICK_FLOAT(ftz) : PICK_FLOAT(f32);
     case PTX_T_f64: return PICK_FLOAT(f64);
@@ -121,8 +141,10 @@ enum { COMBINE_NONE, COMBINE_AND, COMBINE_OR, COMBINE_XOR };
 
 static inline uint32_t combine(uint32_t value, uint32_t with, uint32_t how)
 {
-    return how == COMBINE_AND ? (value & with) : how == COMBINE_OR ? (value | with)
-         : how == COMBINE_XOR ? (value ^ with) : value;
+    return how == COMBINE_AND   ? (value & with)
+           : how == COMBINE_OR  ? (value | with)
+           : how == COMBINE_XOR ? (value ^ with)
+                                : value;
 }
 
 /* inner2 is the plain comparison, into the sink; then d and e receive the combinations. */
@@ -244,7 +266,10 @@ OP3(slct_f32_32, uint32_t, uint32_t, uint32_t, float, c[l] >= 0.0f ? a[l] : b[l]
 OP3(slct_f32_64, uint64_t, uint64_t, uint64_t, float, c[l] >= 0.0f ? a[l] : b[l])
 OP3(slct_ftz_32, uint32_t, uint32_t, uint32_t, float, f32_ftz(c[l]) >= 0.0f ? a[l] : b[l])
 OP3(slct_ftz_64, uint64_t, uint64_t, uint64_t, float, f32_ftz(c[l]) >= 0.0f ? a[l] : b[l])
-SELECTOR(selp) { return ptx_type_bytes(T0) == 8 ? selp_64 : selp_32; }
+SELECTOR(selp)
+{
+    return ptx_type_bytes(T0) == 8 ? selp_64 : selp_32;
+}
 SELECTOR(slct)
 {
     bool wide = ptx_type_bytes(T0) == 8;
@@ -264,21 +289,21 @@ OP3(mov_pack_4x16, uint64_t, uint32_t, uint32_t, uint32_t,
         (uint64_t)REG(uint32_t, i->e)[l] << 48)
 
 /* Unpacking: the source is read whole before the first store, since destinations may overlap it. */
-#define UNPACK(name, T, COUNT, BITS)                                                                                  \
-    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                                           \
-    {                                                                                                                 \
-        const uint32_t out[4] = {i->d, i->b, i->c, i->e};                                                             \
-        T copy[PTX_LANES];                                                                                            \
-        memcpy(copy, REG(T, i->a), sizeof(copy));                                                                     \
-        for (uint32_t k = 0; k < COUNT; k++) {                                                                        \
-            uint32_t *d = REG(uint32_t, out[k]);                                                                      \
-            LANES                                                                                                     \
-            {                                                                                                         \
-                uint32_t r_ = (uint32_t)(copy[l] >> (k * BITS)) & (uint32_t)((1ull << BITS) - 1);                     \
-                d[l] = w->vm32[l] ? r_ : d[l];                                                                        \
-            }                                                                                                         \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define UNPACK(name, T, COUNT, BITS)                                                               \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        const uint32_t out[4] = {i->d, i->b, i->c, i->e};                                          \
+        T copy[PTX_LANES];                                                                         \
+        memcpy(copy, REG(T, i->a), sizeof(copy));                                                  \
+        for (uint32_t k = 0; k < COUNT; k++) {                                                     \
+            uint32_t *d = REG(uint32_t, out[k]);                                                   \
+            LANES                                                                                  \
+            {                                                                                      \
+                uint32_t r_ = (uint32_t)(copy[l] >> (k * BITS)) & (uint32_t)((1ull << BITS) - 1);  \
+                d[l] = w->vm32[l] ? r_ : d[l];                                                     \
+            }                                                                                      \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
 UNPACK(mov_unpack_2x16, uint32_t, 2, 16)
 UNPACK(mov_unpack_2x32, uint64_t, 2, 32)

@@ -9,12 +9,12 @@
 
 #include <stdio.h>
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
-ptx_op_fn PTX_V(op_branch), PTX_V(op_branch_if), PTX_V(op_vprintf), PTX_V(op_assertfail), PTX_V(op_call_indirect),
-    PTX_V(op_special);
+ptx_op_fn PTX_V(op_branch), PTX_V(op_branch_if), PTX_V(op_vprintf), PTX_V(op_assertfail),
+    PTX_V(op_call_indirect), PTX_V(op_special);
 
 /* imm: the target as a distance in instructions. */
 static inline ptx_next_insn target_of(const struct ptx_insn *i)
@@ -58,8 +58,14 @@ static ptx_next_insn trap(struct ptx_warp *w, const struct ptx_insn *i)
 {
     return ptx_fault(w, i, VGPU_PTX_FAULT_TRAP, (uint32_t)__builtin_ctz(w->mask), 0, 0, NULL);
 }
-SELECTOR(trap) { return trap; }
-SELECTOR(brkpt) { return trap; }
+SELECTOR(trap)
+{
+    return trap;
+}
+SELECTOR(brkpt)
+{
+    return trap;
+}
 
 /* brx.idx: an index beyond the table is undefined; here it is a fault. */
 static ptx_next_insn brx(struct ptx_warp *w, const struct ptx_insn *i)
@@ -71,7 +77,8 @@ static ptx_next_insn brx(struct ptx_warp *w, const struct ptx_insn *i)
     ACTIVE(w->mask)
     {
         if (a[l] >= site->target_count)
-            return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, l, 0, 0, "brx.idx with an index beyond its table");
+            return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, l, 0, 0,
+                             "brx.idx with an index beyond its table");
         w->pc[l] = site->targets[a[l]];
         backward |= w->pc[l] <= i;
     }
@@ -80,7 +87,10 @@ static ptx_next_insn brx(struct ptx_warp *w, const struct ptx_insn *i)
         w->ticks--;
     return PTX_PARKED;
 }
-SELECTOR(brx) { return brx; }
+SELECTOR(brx)
+{
+    return brx;
+}
 
 /* --- calls --- */
 static void copy_granules(struct ptx_warp *w, uint32_t to, uint32_t from, uint32_t bytes)
@@ -93,7 +103,8 @@ static void copy_granules(struct ptx_warp *w, uint32_t to, uint32_t from, uint32
     }
 }
 
-static void pass_argument(struct ptx_warp *w, const struct ptx_arg *arg, uint32_t to, uint32_t from_frame)
+static void pass_argument(struct ptx_warp *w, const struct ptx_arg *arg, uint32_t to,
+                          uint32_t from_frame)
 {
     if (arg->kind == PTX_O_VAR) {
         copy_granules(w, to, from_frame + arg->offset, arg->bytes);
@@ -107,7 +118,8 @@ static void pass_argument(struct ptx_warp *w, const struct ptx_arg *arg, uint32_
     }
 }
 
-static void take_result(struct ptx_warp *w, const struct ptx_arg *ret, uint32_t from, uint32_t to_frame)
+static void take_result(struct ptx_warp *w, const struct ptx_arg *ret, uint32_t from,
+                        uint32_t to_frame)
 {
     if (ret->kind == PTX_O_VAR) {
         copy_granules(w, to_frame + ret->offset, from, ret->bytes);
@@ -127,8 +139,8 @@ static void take_result(struct ptx_warp *w, const struct ptx_arg *ret, uint32_t 
     }
 }
 
-static ptx_next_insn enter(struct ptx_warp *w, const struct ptx_insn *i, const struct ptx_callsite *site,
-                           const struct ptx_code *code)
+static ptx_next_insn enter(struct ptx_warp *w, const struct ptx_insn *i,
+                           const struct ptx_callsite *site, const struct ptx_code *code)
 {
     struct ptx_frame *caller = w->frame, *frame;
     uint32_t offset = caller->local_offset + caller->code->local_bytes;
@@ -142,7 +154,8 @@ static ptx_next_insn enter(struct ptx_warp *w, const struct ptx_insn *i, const s
     frame->call = i;
     frame->mask = w->mask;
     for (uint32_t k = 0; k < site->arg_count; k++)
-        pass_argument(w, &site->args[k], offset + (uint32_t)code->func->params[k]->address, caller->local_offset);
+        pass_argument(w, &site->args[k], offset + (uint32_t)code->func->params[k]->address,
+                      caller->local_offset);
     ACTIVE(w->mask)
     {
         w->frames[l] = frame;
@@ -172,7 +185,10 @@ static ptx_next_insn call(struct ptx_warp *w, const struct ptx_insn *i)
 
     return enter(w, i, site, site->func->code);
 }
-SELECTOR(call) { return call; }
+SELECTOR(call)
+{
+    return call;
+}
 
 /* Lanes may want different functions: the first lane's goes now, the others come back to this instruction. */
 ptx_next_insn PTX_V(op_call_indirect)(struct ptx_warp *w, const struct ptx_insn *i)
@@ -209,7 +225,8 @@ static ptx_next_insn ret(struct ptx_warp *w, const struct ptx_insn *i)
     site = &caller->code->callsites[frame->call->e];
     w->regs = caller->regs;
     for (uint32_t k = 0; k < site->ret_count; k++)
-        take_result(w, &site->rets[k], frame->local_offset + (uint32_t)func->rets[k]->address, caller->local_offset);
+        take_result(w, &site->rets[k], frame->local_offset + (uint32_t)func->rets[k]->address,
+                    caller->local_offset);
     ACTIVE(w->mask)
     {
         w->frames[l] = caller;
@@ -221,14 +238,20 @@ static ptx_next_insn ret(struct ptx_warp *w, const struct ptx_insn *i)
         ptx_frame_put(w, frame);
     return PTX_PARKED;
 }
-SELECTOR(ret) { return ret; }
+SELECTOR(ret)
+{
+    return ret;
+}
 
 static ptx_next_insn op_exit(struct ptx_warp *w, const struct ptx_insn *i)
 {
     ptx_lanes_exit(w, w->mask);
     return PTX_PARKED;
 }
-SELECTOR(exit) { return op_exit; }
+SELECTOR(exit)
+{
+    return op_exit;
+}
 
 static ptx_next_insn op_nanosleep(struct ptx_warp *w, const struct ptx_insn *i)
 {
@@ -236,13 +259,19 @@ static ptx_next_insn op_nanosleep(struct ptx_warp *w, const struct ptx_insn *i)
     warp_park(w, w->mask, i + 1);
     return PTX_PARKED;
 }
-SELECTOR(nanosleep) { return op_nanosleep; }
+SELECTOR(nanosleep)
+{
+    return op_nanosleep;
+}
 
 static ptx_next_insn griddepcontrol(struct ptx_warp *w, const struct ptx_insn *i)
 {
     return i + 1; /* launches of a machine run one after another: whatever it waits for is done */
 }
-SELECTOR(griddepcontrol) { return griddepcontrol; }
+SELECTOR(griddepcontrol)
+{
+    return griddepcontrol;
+}
 
 /*
  * --- barriers of the block: id a, thread count b (0: all), bar.red: predicate c, result d ---
@@ -260,7 +289,8 @@ static ptx_next_insn barrier(struct ptx_warp *w, const struct ptx_insn *i, uint3
     struct ptx_barrier *bar;
 
     if (id >= PTX_BARRIERS)
-        return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, first, 0, 0, "a barrier number above 15");
+        return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, first, 0, 0,
+                         "a barrier number above 15");
     if ((i->flags & 1) && (!count || count % PTX_LANES))
         return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, first, 0, 0,
                          "a barrier's thread count is not a multiple of 32");
@@ -310,21 +340,41 @@ static ptx_next_insn bar_red(struct ptx_warp *w, const struct ptx_insn *i)
 {
     return barrier(w, i, BAR_RED);
 }
-SELECTOR(bar_sync) { return bar_sync; }
-SELECTOR(barrier_sync) { return bar_sync; }
-SELECTOR(bar_arrive) { return bar_arrive; }
-SELECTOR(barrier_arrive) { return bar_arrive; }
-SELECTOR(bar_red) { return HAS(popc_) != (T0 == PTX_T_u32) ? NULL : bar_red; }
-SELECTOR(barrier_red) { return HAS(popc_) != (T0 == PTX_T_u32) ? NULL : bar_red; }
+SELECTOR(bar_sync)
+{
+    return bar_sync;
+}
+SELECTOR(barrier_sync)
+{
+    return bar_sync;
+}
+SELECTOR(bar_arrive)
+{
+    return bar_arrive;
+}
+SELECTOR(barrier_arrive)
+{
+    return bar_arrive;
+}
+SELECTOR(bar_red)
+{
+    return HAS(popc_) != (T0 == PTX_T_u32) ? NULL : bar_red;
+}
+SELECTOR(barrier_red)
+{
+    return HAS(popc_) != (T0 == PTX_T_u32) ? NULL : bar_red;
+}
 
 /* --- calls into the machine: imm = frame offsets of the arguments' .param variables, in callsite e --- */
-static uint64_t call_argument(struct ptx_warp *w, const struct ptx_callsite *site, uint32_t k, uint32_t l)
+static uint64_t call_argument(struct ptx_warp *w, const struct ptx_callsite *site, uint32_t k,
+                              uint32_t l)
 {
     const struct ptx_arg *arg = &site->args[k];
     uint64_t value = 0;
 
     if (arg->kind == PTX_O_VAR)
-        memcpy(&value, ptx_local_at(w, l, w->frame->local_offset + arg->offset), arg->bytes < 8 ? arg->bytes : 8);
+        memcpy(&value, ptx_local_at(w, l, w->frame->local_offset + arg->offset),
+               arg->bytes < 8 ? arg->bytes : 8);
     else
         value = arg->wide ? REG(uint64_t, arg->offset)[l] : REG(uint32_t, arg->offset)[l];
     return value;

@@ -13,15 +13,15 @@
 
 #include <math.h>
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
-#define CVT_FTZ 0x10000u
-#define CVT_SAT 0x20000u
-#define CVT_RELU 0x40000u
+#define CVT_FTZ       0x10000u
+#define CVT_SAT       0x20000u
+#define CVT_RELU      0x40000u
 #define CVT_INT_ROUND 0x80000u /* float to float of the same size, rounded to an integer */
-#define CVT_FINITE 0x100000u
+#define CVT_FINITE    0x100000u
 
 /* --- vectorised pairs --- */
 OP1(cvt_u16_u32, uint32_t, uint32_t, (uint16_t)a[l])
@@ -133,7 +133,9 @@ static uint64_t float_to_int(double x, uint32_t from, uint32_t type, uint32_t mo
 
     int_limits(type, &low, &high);
     if (x != x)
-        return from == PTX_T_f64 || ptx_type_bytes(type) == 8 ? 1ull << (ptx_type_bytes(type) * 8 - 1) : 0;
+        return from == PTX_T_f64 || ptx_type_bytes(type) == 8
+                   ? 1ull << (ptx_type_bytes(type) * 8 - 1)
+                   : 0;
     x = round_int(x, mode);
     if (x >= (double)high)
         return high;
@@ -177,8 +179,11 @@ static uint64_t int_to_float(uint64_t value, bool is_signed, uint32_t to, uint32
         }
         rest = magnitude & ((1ull << shift) - 1);
         magnitude >>= shift;
-        up = mode == PTX_RN ? rest > 1ull << (shift - 1) || (rest == 1ull << (shift - 1) && (magnitude & 1))
-           : mode == PTX_RP ? rest && !negative : mode == PTX_RM ? rest && negative : false;
+        up = mode == PTX_RN
+                 ? rest > 1ull << (shift - 1) || (rest == 1ull << (shift - 1) && (magnitude & 1))
+             : mode == PTX_RP ? rest && !negative
+             : mode == PTX_RM ? rest && negative
+                              : false;
         d = ldexp((double)(magnitude + up), shift);
         return f64_bits(negative ? -d : d);
     }
@@ -189,8 +194,9 @@ static uint64_t int_to_float(uint64_t value, bool is_signed, uint32_t to, uint32
     }
     d = (double)magnitude;
     d = negative ? -d : d;
-    return to == PTX_T_f32 ? f64_narrow(d, 32, 23, -126, 127, mode, false)
-         : to == PTX_T_f16 ? f64_to_half(d, mode) : f64_to_bf16(d, mode);
+    return to == PTX_T_f32   ? f64_narrow(d, 32, 23, -126, 127, mode, false)
+           : to == PTX_T_f16 ? f64_to_half(d, mode)
+                             : f64_to_bf16(d, mode);
 }
 
 static uint64_t write_float(double x, uint32_t to, uint32_t mode, uint32_t flags)
@@ -204,7 +210,8 @@ static uint64_t write_float(double x, uint32_t to, uint32_t mode, uint32_t flags
     switch (to) {
     case PTX_T_f16: return f64_narrow(x, 16, 10, -14, 15, mode, flags & CVT_FINITE);
     case PTX_T_bf16: return f64_narrow(x, 16, 7, -126, 127, mode, flags & CVT_FINITE);
-    case PTX_T_tf32: return (uint64_t)f64_narrow(x, 19, 10, -126, 127, mode, flags & CVT_FINITE) << 13;
+    case PTX_T_tf32:
+        return (uint64_t)f64_narrow(x, 19, 10, -126, 127, mode, flags & CVT_FINITE) << 13;
     case PTX_T_f32:
         bits = x != x ? 0x7fffffffu : f64_narrow(x, 32, 23, -126, 127, mode, false);
         if ((flags & CVT_FTZ) && !(bits & 0x7f800000u))
@@ -224,7 +231,10 @@ static uint64_t convert(uint64_t bits, uint32_t flags)
         if (!kind_float(to))
             return int_to_int(value, from, to, flags & CVT_SAT);
         if (flags & CVT_SAT) /* only 0 and 1 are inside [0, 1] */
-            return write_float(ptx_type_is_signed(from) && (int64_t)value < 0 ? 0.0 : value ? 1.0 : 0.0, to, mode, 0);
+            return write_float(ptx_type_is_signed(from) && (int64_t)value < 0 ? 0.0
+                               : value                                        ? 1.0
+                                                                              : 0.0,
+                               to, mode, 0);
         return int_to_float(value, ptx_type_is_signed(from), to, mode);
     }
     if (!kind_float(to) && to != PTX_T_tf32)
@@ -240,9 +250,12 @@ static inline uint64_t extend(uint64_t bits, uint32_t to)
     switch (to) {
     case PTX_T_u8: return (uint8_t)bits;
     case PTX_T_s8: return (uint64_t)(int64_t)(int8_t)bits;
-    case PTX_T_u16: case PTX_T_f16: case PTX_T_bf16: return (uint16_t)bits;
+    case PTX_T_u16:
+    case PTX_T_f16:
+    case PTX_T_bf16: return (uint16_t)bits;
     case PTX_T_s16: return (uint64_t)(int64_t)(int16_t)bits;
-    case PTX_T_u32: case PTX_T_f32: return (uint32_t)bits;
+    case PTX_T_u32:
+    case PTX_T_f32: return (uint32_t)bits;
     case PTX_T_s32: return (uint64_t)(int64_t)(int32_t)bits;
     default: return bits;
     }
@@ -286,8 +299,11 @@ uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in);
 
 static uint32_t rounding(const struct ptx_inst *in)
 {
-    return HAS(rz) || HAS(rzi) ? PTX_RZ : HAS(rm) || HAS(rmi) ? PTX_RM : HAS(rp) || HAS(rpi) ? PTX_RP
-         : HAS(rna) ? PTX_RNA : PTX_RN;
+    return HAS(rz) || HAS(rzi)   ? PTX_RZ
+           : HAS(rm) || HAS(rmi) ? PTX_RM
+           : HAS(rp) || HAS(rpi) ? PTX_RP
+           : HAS(rna)            ? PTX_RNA
+                                 : PTX_RN;
 }
 
 static bool int_rounding(const struct ptx_inst *in)
@@ -299,8 +315,9 @@ uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in)
 {
     uint32_t to = T0 == PTX_T_f16x2 ? PTX_T_f16 : T0 == PTX_T_bf16x2 ? PTX_T_bf16 : T0;
 
-    return T1 | to << 8 | (HAS(ftz) ? CVT_FTZ : 0) | (HAS(sat) ? CVT_SAT : 0) | (HAS(relu) ? CVT_RELU : 0) |
-           (HAS(satfinite) ? CVT_FINITE : 0) | (int_rounding(in) ? CVT_INT_ROUND : 0) | rounding(in) << 24;
+    return T1 | to << 8 | (HAS(ftz) ? CVT_FTZ : 0) | (HAS(sat) ? CVT_SAT : 0) |
+           (HAS(relu) ? CVT_RELU : 0) | (HAS(satfinite) ? CVT_FINITE : 0) |
+           (int_rounding(in) ? CVT_INT_ROUND : 0) | rounding(in) << 24;
 }
 
 static ptx_op_fn *cvt_fast_int(enum ptx_type to, enum ptx_type from, uint32_t dest_bytes)
@@ -331,7 +348,9 @@ static ptx_op_fn *cvt_fast_int(enum ptx_type to, enum ptx_type from, uint32_t de
 static ptx_op_fn *cvt_fast_float(const struct ptx_inst *in)
 {
     if (HAS(ftz) || HAS(sat) || HAS(relu) || HAS(satfinite))
-        return T0 == PTX_T_f32 && T1 == PTX_T_f32 && HAS(sat) && !HAS(ftz) && !int_rounding(in) ? cvt_sat_f32 : NULL;
+        return T0 == PTX_T_f32 && T1 == PTX_T_f32 && HAS(sat) && !HAS(ftz) && !int_rounding(in)
+                   ? cvt_sat_f32
+                   : NULL;
     if (T0 == PTX_T_f32 && T1 == PTX_T_s32 && HAS(rn))
         return cvt_f32_s32;
     if (T0 == PTX_T_f32 && T1 == PTX_T_u32 && HAS(rn))
@@ -349,7 +368,10 @@ static ptx_op_fn *cvt_fast_float(const struct ptx_inst *in)
     if (T0 == PTX_T_f32 && T1 == PTX_T_f64 && HAS(rn))
         return cvt_f32_f64;
     if (T0 == PTX_T_s32 && T1 == PTX_T_f32)
-        return HAS(rzi) ? cvt_rzi_s32_f32 : HAS(rni) ? cvt_rni_s32_f32 : HAS(rmi) ? cvt_rmi_s32_f32 : NULL;
+        return HAS(rzi)   ? cvt_rzi_s32_f32
+               : HAS(rni) ? cvt_rni_s32_f32
+               : HAS(rmi) ? cvt_rmi_s32_f32
+                          : NULL;
     if (T0 == PTX_T_u32 && T1 == PTX_T_f32 && HAS(rzi))
         return cvt_rzi_u32_f32;
     return NULL;
@@ -359,7 +381,8 @@ static ptx_op_fn *cvt_fast_float(const struct ptx_inst *in)
 static bool cvt_is_legal(const struct ptx_inst *in)
 {
     bool to_float = kind_float(T0) || T0 == PTX_T_f16x2 || T0 == PTX_T_bf16x2 || T0 == PTX_T_tf32;
-    bool from_float = kind_float(T1), float_mode = HAS(rn) || HAS(rz) || HAS(rm) || HAS(rp) || HAS(rna);
+    bool from_float = kind_float(T1),
+         float_mode = HAS(rn) || HAS(rz) || HAS(rm) || HAS(rp) || HAS(rna);
 
     if (!to_float && !from_float)
         return !float_mode && !int_rounding(in) && !HAS(ftz) && !HAS(relu);
@@ -401,7 +424,10 @@ ptx_op_fn *PTX_V(select_cvt_general)(void)
 /* --- cvta, isspacep: windows of the generic address space --- */
 OP1(cvta_add, uint64_t, uint64_t, a[l] + i->imm)
 OP1(cvta_32, uint32_t, uint32_t, a[l] + (uint32_t)i->imm)
-SELECTOR(cvta) { return ptx_type_bytes(T0) == 8 ? cvta_add : cvta_32; }
+SELECTOR(cvta)
+{
+    return ptx_type_bytes(T0) == 8 ? cvta_add : cvta_32;
+}
 
 OP1(isspacep_in, uint32_t, uint64_t, a[l] - i->imm < PTX_WINDOW_BYTES ? PTX_FULL : 0)
 OP1(isspacep_global, uint32_t, uint64_t, a[l] >= PTX_VA_BASE ? PTX_FULL : 0)

@@ -13,8 +13,8 @@
 
 #include <math.h>
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
 static inline float from_bits(uint32_t bits)
@@ -73,21 +73,23 @@ static inline double sat64(double x)
 #endif
 
 /* The four f32 forms of an operation E(x, y, z), and the f64 form. */
-#define F32_FORMS(OPK, n, E)                                                                                          \
-    OPK(n##_f32, float, float, float, float, canon(E(a[l], b[l], c[l])))                                              \
-    OPK(n##_f32_ftz, float, float, float, float, ftz(canon(E(ftz(a[l]), ftz(b[l]), ftz(c[l])))))                      \
-    OPK(n##_f32_sat, float, float, float, float, sat(E(a[l], b[l], c[l])))                                            \
+#define F32_FORMS(OPK, n, E)                                                                       \
+    OPK(n##_f32, float, float, float, float, canon(E(a[l], b[l], c[l])))                           \
+    OPK(n##_f32_ftz, float, float, float, float, ftz(canon(E(ftz(a[l]), ftz(b[l]), ftz(c[l])))))   \
+    OPK(n##_f32_sat, float, float, float, float, sat(E(a[l], b[l], c[l])))                         \
     OPK(n##_f32_ftz_sat, float, float, float, float, ftz(sat(E(ftz(a[l]), ftz(b[l]), ftz(c[l])))))
-#define F64_FORM(OPK, n, E) OPK(n##_f64, double, double, double, double, canon64(E(a[l], b[l], c[l])))
+#define F64_FORM(OPK, n, E)                                                                        \
+    OPK(n##_f64, double, double, double, double, canon64(E(a[l], b[l], c[l])))
 
-#define PICK32(n)                                                                                                     \
+#define PICK32(n)                                                                                  \
     (HAS(sat) ? (HAS(ftz) ? n##_f32_ftz_sat : n##_f32_sat) : (HAS(ftz) ? n##_f32_ftz : n##_f32))
-#define PICK(n) (T0 == PTX_T_f32 ? PICK32(n) : T0 == PTX_T_f64 && !HAS(ftz) && !HAS(sat) ? n##_f64 : NULL)
+#define PICK(n)                                                                                    \
+    (T0 == PTX_T_f32 ? PICK32(n) : T0 == PTX_T_f64 && !HAS(ftz) && !HAS(sat) ? n##_f64 : NULL)
 
-#define ADD(x, y, z) ((x) + (y))
-#define SUB(x, y, z) ((x) - (y))
-#define MUL(x, y, z) ((x) * (y))
-#define DIV(x, y, z) ((x) / (y))
+#define ADD(x, y, z)   ((x) + (y))
+#define SUB(x, y, z)   ((x) - (y))
+#define MUL(x, y, z)   ((x) * (y))
+#define DIV(x, y, z)   ((x) / (y))
 #define FMA32(x, y, z) __builtin_fmaf(x, y, z)
 #define FMA64(x, y, z) __builtin_fma(x, y, z)
 F32_FORMS(OP3, add, ADD)
@@ -110,9 +112,18 @@ static ptx_op_fn *half(const struct ptx_inst *in)
 
 #define IS_HALF (T0 != PTX_T_f32 && T0 != PTX_T_f64)
 
-SELECTOR(float_add) { return IS_HALF ? half(in) : PICK(add); }
-SELECTOR(float_sub) { return IS_HALF ? half(in) : PICK(sub); }
-SELECTOR(float_mul) { return IS_HALF ? half(in) : PICK(mul); }
+SELECTOR(float_add)
+{
+    return IS_HALF ? half(in) : PICK(add);
+}
+SELECTOR(float_sub)
+{
+    return IS_HALF ? half(in) : PICK(sub);
+}
+SELECTOR(float_mul)
+{
+    return IS_HALF ? half(in) : PICK(mul);
+}
 SELECTOR(fma)
 {
     if (IS_HALF)
@@ -150,30 +161,47 @@ OP1(neg_ftz, uint32_t, float, to_bits(ftz(a[l])) ^ 0x80000000u)
 OP1(neg_f64, uint64_t, uint64_t, a[l] ^ 0x8000000000000000ull)
 SELECTOR(float_abs)
 {
-    return IS_HALF ? half(in) : T0 == PTX_T_f64 ? (HAS(ftz) ? NULL : abs_f64) : HAS(ftz) ? abs_ftz : abs_f32;
+    return IS_HALF           ? half(in)
+           : T0 == PTX_T_f64 ? (HAS(ftz) ? NULL : abs_f64)
+           : HAS(ftz)        ? abs_ftz
+                             : abs_f32;
 }
 SELECTOR(float_neg)
 {
-    return IS_HALF ? half(in) : T0 == PTX_T_f64 ? (HAS(ftz) ? NULL : neg_f64) : HAS(ftz) ? neg_ftz : neg_f32;
+    return IS_HALF           ? half(in)
+           : T0 == PTX_T_f64 ? (HAS(ftz) ? NULL : neg_f64)
+           : HAS(ftz)        ? neg_ftz
+                             : neg_f32;
 }
 
 OP2(copysign_f32, uint32_t, uint32_t, uint32_t, (b[l] & 0x7fffffffu) | (a[l] & 0x80000000u))
 OP2(copysign_f64, uint64_t, uint64_t, uint64_t, (b[l] & ~(1ull << 63)) | (a[l] & 1ull << 63))
-SELECTOR(copysign) { return T0 == PTX_T_f64 ? copysign_f64 : copysign_f32; }
+SELECTOR(copysign)
+{
+    return T0 == PTX_T_f64 ? copysign_f64 : copysign_f32;
+}
 
 /* One NaN: the other operand; two: canonical. -0 is below +0: equal operands are joined by their bits. */
 static inline float min32(float x, float y)
 {
-    uint32_t bits = x < y ? to_bits(x) : y < x ? to_bits(y) : x == y ? (to_bits(x) | to_bits(y))
-                  : x == x ? to_bits(x) : y == y ? to_bits(y) : 0x7fffffffu;
+    uint32_t bits = x < y    ? to_bits(x)
+                    : y < x  ? to_bits(y)
+                    : x == y ? (to_bits(x) | to_bits(y))
+                    : x == x ? to_bits(x)
+                    : y == y ? to_bits(y)
+                             : 0x7fffffffu;
 
     return from_bits(bits);
 }
 
 static inline float max32(float x, float y)
 {
-    uint32_t bits = x > y ? to_bits(x) : y > x ? to_bits(y) : x == y ? (to_bits(x) & to_bits(y))
-                  : x == x ? to_bits(x) : y == y ? to_bits(y) : 0x7fffffffu;
+    uint32_t bits = x > y    ? to_bits(x)
+                    : y > x  ? to_bits(y)
+                    : x == y ? (to_bits(x) & to_bits(y))
+                    : x == x ? to_bits(x)
+                    : y == y ? to_bits(y)
+                             : 0x7fffffffu;
 
     return from_bits(bits);
 }
@@ -206,26 +234,32 @@ static inline double minmax64(double x, double y, bool want_max)
     return x;
 }
 
-#define MINMAX_FORMS(n, M)                                                                                            \
-    OP2(n##_f32, float, float, float, M(a[l], b[l]))                                                                  \
-    OP2(n##_ftz, float, float, float, M(ftz(a[l]), ftz(b[l])))                                                        \
-    OP2(n##_nan, float, float, float, nan32(M(a[l], b[l]), a[l], b[l]))                                               \
-    OP2(n##_nan_ftz, float, float, float, nan32(M(ftz(a[l]), ftz(b[l])), a[l], b[l]))                                 \
-    OP2(n##_xor, float, float, float, xorsign32(M(fabsf(a[l]), fabsf(b[l])), a[l], b[l]))                             \
-    OP2(n##_xor_ftz, float, float, float, xorsign32(M(ftz(fabsf(a[l])), ftz(fabsf(b[l]))), a[l], b[l]))               \
-    OP2(n##_xor_nan, float, float, float, nan32(xorsign32(M(fabsf(a[l]), fabsf(b[l])), a[l], b[l]), a[l], b[l]))      \
-    OP3(n##3_f32, float, float, float, float, M(M(a[l], b[l]), c[l]))                                                 \
+#define MINMAX_FORMS(n, M)                                                                         \
+    OP2(n##_f32, float, float, float, M(a[l], b[l]))                                               \
+    OP2(n##_ftz, float, float, float, M(ftz(a[l]), ftz(b[l])))                                     \
+    OP2(n##_nan, float, float, float, nan32(M(a[l], b[l]), a[l], b[l]))                            \
+    OP2(n##_nan_ftz, float, float, float, nan32(M(ftz(a[l]), ftz(b[l])), a[l], b[l]))              \
+    OP2(n##_xor, float, float, float, xorsign32(M(fabsf(a[l]), fabsf(b[l])), a[l], b[l]))          \
+    OP2(n##_xor_ftz, float, float, float,                                                          \
+        xorsign32(M(ftz(fabsf(a[l])), ftz(fabsf(b[l]))), a[l], b[l]))                              \
+    OP2(n##_xor_nan, float, float, float,                                                          \
+        nan32(xorsign32(M(fabsf(a[l]), fabsf(b[l])), a[l], b[l]), a[l], b[l]))                     \
+    OP3(n##3_f32, float, float, float, float, M(M(a[l], b[l]), c[l]))                              \
     OP3(n##3_ftz, float, float, float, float, M(M(ftz(a[l]), ftz(b[l])), ftz(c[l])))
 MINMAX_FORMS(min, min32)
 MINMAX_FORMS(max, max32)
 OP2(min_f64, double, double, double, minmax64(a[l], b[l], false))
 OP2(max_f64, double, double, double, minmax64(a[l], b[l], true))
 
-#define PICK_MINMAX(n)                                                                                                \
-    (HAS(xorsign) ? (!HAS(abs_) || (HAS(NaN) && HAS(ftz)) ? NULL                                                      \
-                     : HAS(NaN) ? n##_xor_nan : HAS(ftz) ? n##_xor_ftz : n##_xor)                                     \
-     : HAS(abs_) ? NULL                                                                                               \
-     : HAS(NaN) ? (HAS(ftz) ? n##_nan_ftz : n##_nan) : HAS(ftz) ? n##_ftz : n##_f32)
+#define PICK_MINMAX(n)                                                                             \
+    (HAS(xorsign) ? (!HAS(abs_) || (HAS(NaN) && HAS(ftz)) ? NULL                                   \
+                     : HAS(NaN)                           ? n##_xor_nan                            \
+                     : HAS(ftz)                           ? n##_xor_ftz                            \
+                                                          : n##_xor)                                                         \
+     : HAS(abs_)  ? NULL                                                                           \
+     : HAS(NaN)   ? (HAS(ftz) ? n##_nan_ftz : n##_nan)                                             \
+     : HAS(ftz)   ? n##_ftz                                                                        \
+                  : n##_f32)
 
 SELECTOR(float_minmax)
 {
@@ -236,10 +270,13 @@ SELECTOR(float_minmax)
     if (HAS(relu))
         return NULL;
     if (T0 == PTX_T_f64)
-        return HAS(ftz) || HAS(NaN) || HAS(xorsign) || HAS(abs_) ? NULL : is_max ? max_f64 : min_f64;
+        return HAS(ftz) || HAS(NaN) || HAS(xorsign) || HAS(abs_) ? NULL
+               : is_max                                          ? max_f64
+                                                                 : min_f64;
     if (in->operand_count == 4)
         return HAS(NaN) || HAS(xorsign) || HAS(abs_) ? NULL
-             : is_max ? (HAS(ftz) ? max3_ftz : max3_f32) : (HAS(ftz) ? min3_ftz : min3_f32);
+               : is_max                              ? (HAS(ftz) ? max3_ftz : max3_f32)
+                                                     : (HAS(ftz) ? min3_ftz : min3_f32);
     return is_max ? PICK_MINMAX(max) : PICK_MINMAX(min);
 }
 
@@ -256,11 +293,16 @@ static inline bool test_class(bool exp_ones, bool exp_zero, bool mantissa, uint3
     default: return exp_zero && mantissa;
     }
 }
-#define TESTP(n, W)                                                                                                   \
-    OP1(testp_##n##_f32, uint32_t, uint32_t,                                                                          \
-        test_class((a[l] & 0x7f800000u) == 0x7f800000u, !(a[l] & 0x7f800000u), a[l] & 0x7fffffu, W) ? PTX_FULL : 0)   \
-    OP1(testp_##n##_f64, uint32_t, uint64_t,                                                                          \
-        test_class((a[l] >> 52 & 0x7ff) == 0x7ff, !(a[l] >> 52 & 0x7ff), (a[l] << 12) != 0, W) ? PTX_FULL : 0)
+#define TESTP(n, W)                                                                                \
+    OP1(testp_##n##_f32, uint32_t, uint32_t,                                                       \
+        test_class((a[l] & 0x7f800000u) == 0x7f800000u, !(a[l] & 0x7f800000u), a[l] & 0x7fffffu,   \
+                   W)                                                                              \
+            ? PTX_FULL                                                                             \
+            : 0)                                                                                   \
+    OP1(testp_##n##_f64, uint32_t, uint64_t,                                                       \
+        test_class((a[l] >> 52 & 0x7ff) == 0x7ff, !(a[l] >> 52 & 0x7ff), (a[l] << 12) != 0, W)     \
+            ? PTX_FULL                                                                             \
+            : 0)
 TESTP(finite, TEST_FINITE)
 TESTP(infinite, TEST_INFINITE)
 TESTP(number, TEST_NUMBER)
@@ -271,17 +313,18 @@ SELECTOR(testp)
 {
     bool wide = T0 == PTX_T_f64;
 
-    return HAS(finite) ? (wide ? testp_finite_f64 : testp_finite_f32)
-         : HAS(infinite) ? (wide ? testp_infinite_f64 : testp_infinite_f32)
-         : HAS(number) ? (wide ? testp_number_f64 : testp_number_f32)
-         : HAS(notanumber) ? (wide ? testp_notanumber_f64 : testp_notanumber_f32)
-         : HAS(normal) ? (wide ? testp_normal_f64 : testp_normal_f32)
-         : HAS(subnormal) ? (wide ? testp_subnormal_f64 : testp_subnormal_f32) : NULL;
+    return HAS(finite)       ? (wide ? testp_finite_f64 : testp_finite_f32)
+           : HAS(infinite)   ? (wide ? testp_infinite_f64 : testp_infinite_f32)
+           : HAS(number)     ? (wide ? testp_number_f64 : testp_number_f32)
+           : HAS(notanumber) ? (wide ? testp_notanumber_f64 : testp_notanumber_f32)
+           : HAS(normal)     ? (wide ? testp_normal_f64 : testp_normal_f32)
+           : HAS(subnormal)  ? (wide ? testp_subnormal_f64 : testp_subnormal_f32)
+                             : NULL;
 }
 
 /* --- rcp, sqrt, rsqrt: .rn and friends exact, .approx close --- */
-#define RCP(x) canon(1.0f / (x))
-#define SQRT(x) canon(__builtin_sqrtf(x))
+#define RCP(x)   canon(1.0f / (x))
+#define SQRT(x)  canon(__builtin_sqrtf(x))
 #define RSQRT(x) canon((float)(1.0 / __builtin_sqrt((double)(x))))
 OP1(rcp_f32, float, float, RCP(a[l]))
 OP1(rcp_ftz, float, float, ftz(RCP(ftz(a[l]))))
@@ -340,16 +383,31 @@ SELECTOR(rsqrt)
 }
 
 /* --- sin, cos, lg2, ex2, tanh: the C library in double precision, one rounding --- */
-#define APPROX(n, E)                                                                                                  \
-    OP1_SCALAR(n##_f32, float, float, canon((float)(E((double)a[l]))))                                                \
+#define APPROX(n, E)                                                                               \
+    OP1_SCALAR(n##_f32, float, float, canon((float)(E((double)a[l]))))                             \
     OP1_SCALAR(n##_ftz, float, float, ftz(canon((float)(E((double)ftz(a[l]))))))
 APPROX(sin, sin)
 APPROX(cos, cos)
 APPROX(lg2, log2)
 APPROX(ex2, exp2)
 OP1_SCALAR(tanh_f32, float, float, canon((float)tanh((double)a[l])))
-SELECTOR(sin) { return !HAS(approx) ? NULL : HAS(ftz) ? sin_ftz : sin_f32; }
-SELECTOR(cos) { return !HAS(approx) ? NULL : HAS(ftz) ? cos_ftz : cos_f32; }
-SELECTOR(lg2) { return !HAS(approx) ? NULL : HAS(ftz) ? lg2_ftz : lg2_f32; }
-SELECTOR(ex2) { return !HAS(approx) ? NULL : IS_HALF ? half(in) : HAS(ftz) ? ex2_ftz : ex2_f32; }
-SELECTOR(tanh) { return !HAS(approx) ? NULL : IS_HALF ? half(in) : tanh_f32; }
+SELECTOR(sin)
+{
+    return !HAS(approx) ? NULL : HAS(ftz) ? sin_ftz : sin_f32;
+}
+SELECTOR(cos)
+{
+    return !HAS(approx) ? NULL : HAS(ftz) ? cos_ftz : cos_f32;
+}
+SELECTOR(lg2)
+{
+    return !HAS(approx) ? NULL : HAS(ftz) ? lg2_ftz : lg2_f32;
+}
+SELECTOR(ex2)
+{
+    return !HAS(approx) ? NULL : IS_HALF ? half(in) : HAS(ftz) ? ex2_ftz : ex2_f32;
+}
+SELECTOR(tanh)
+{
+    return !HAS(approx) ? NULL : IS_HALF ? half(in) : tanh_f32;
+}

@@ -69,29 +69,56 @@ static inline uint32_t narrow_bf16(double r, uint32_t form)
     return f64_to_bf16(finish(r, form), PTX_RN);
 }
 
-static inline double h_add(double x, double y, double z) { return x + y; }
-static inline double h_sub(double x, double y, double z) { return x - y; }
-static inline double h_mul(double x, double y, double z) { return x * y; }
-static inline double h_fma(double x, double y, double z) { return add_to_odd(x * y, z); }
-static inline double h_ex2(double x, double y, double z) { return exp2(x); }
-static inline double h_tanh(double x, double y, double z) { return tanh(x); }
+static inline double h_add(double x, double y, double z)
+{
+    return x + y;
+}
+static inline double h_sub(double x, double y, double z)
+{
+    return x - y;
+}
+static inline double h_mul(double x, double y, double z)
+{
+    return x * y;
+}
+static inline double h_fma(double x, double y, double z)
+{
+    return add_to_odd(x * y, z);
+}
+static inline double h_ex2(double x, double y, double z)
+{
+    return exp2(x);
+}
+static inline double h_tanh(double x, double y, double z)
+{
+    return tanh(x);
+}
 
 /* bf16 products are exact in double, sums are not: exponents span 2^-133 .. 2^128. */
-static inline double b_add(double x, double y, double z) { return add_to_odd(x, y); }
-static inline double b_sub(double x, double y, double z) { return add_to_odd(x, -y); }
+static inline double b_add(double x, double y, double z)
+{
+    return add_to_odd(x, y);
+}
+static inline double b_sub(double x, double y, double z)
+{
+    return add_to_odd(x, -y);
+}
 
-#define SCALAR(name, K, E, FORM)                                                                                      \
-    static inline uint32_t name##_one(uint32_t x, uint32_t y, uint32_t z)                                             \
-    {                                                                                                                 \
-        return narrow_##K(E(wide_##K(x & 0xffff, FORM), wide_##K(y & 0xffff, FORM), wide_##K(z & 0xffff, FORM)), FORM); \
-    }                                                                                                                 \
-    OP3_SCALAR(name##_1, uint32_t, uint32_t, uint32_t, uint32_t, name##_one(a[l], b[l], c[l]))                        \
-    OP3_SCALAR(name##_2, uint32_t, uint32_t, uint32_t, uint32_t,                                                      \
-               name##_one(a[l], b[l], c[l]) | name##_one(a[l] >> 16, b[l] >> 16, c[l] >> 16) << 16)
-#define FORMS(name, K, E)                                                                                             \
-    SCALAR(name, K, E, 0)                                                                                             \
-    SCALAR(name##_ftz, K, E, FORM_FTZ)                                                                                \
-    SCALAR(name##_sat, K, E, FORM_SAT)                                                                                \
+#define SCALAR(name, K, E, FORM)                                                                   \
+    static inline uint32_t name##_one(uint32_t x, uint32_t y, uint32_t z)                          \
+    {                                                                                              \
+        return narrow_##K(                                                                         \
+            E(wide_##K(x & 0xffff, FORM), wide_##K(y & 0xffff, FORM), wide_##K(z & 0xffff, FORM)), \
+            FORM);                                                                                 \
+    }                                                                                              \
+    OP3_SCALAR(name##_1, uint32_t, uint32_t, uint32_t, uint32_t, name##_one(a[l], b[l], c[l]))     \
+    OP3_SCALAR(name##_2, uint32_t, uint32_t, uint32_t, uint32_t,                                   \
+               name##_one(a[l], b[l], c[l]) | name##_one(a[l] >> 16, b[l] >> 16, c[l] >> 16)       \
+                                                  << 16)
+#define FORMS(name, K, E)                                                                          \
+    SCALAR(name, K, E, 0)                                                                          \
+    SCALAR(name##_ftz, K, E, FORM_FTZ)                                                             \
+    SCALAR(name##_sat, K, E, FORM_SAT)                                                             \
     SCALAR(name##_ftz_sat, K, E, FORM_FTZ | FORM_SAT)
 
 FORMS(hadd, f16, h_add)
@@ -111,10 +138,10 @@ SCALAR(bex2, bf16, h_ex2, 0)
 SCALAR(btanh, bf16, h_tanh, 0)
 
 /* abs, neg: sign bits only; NaN stays a NaN. */
-#define SIGN(name, EXPR1, EXPR2)                                                                                      \
-    OP1(name##_1, uint32_t, uint32_t, EXPR1)                                                                          \
+#define SIGN(name, EXPR1, EXPR2)                                                                   \
+    OP1(name##_1, uint32_t, uint32_t, EXPR1)                                                       \
     OP1(name##_2, uint32_t, uint32_t, EXPR2)
-#define FTZ2(x) (half_ftz((x) & 0xffff) | half_ftz((x) >> 16) << 16)
+#define FTZ2(x) (half_ftz((x)&0xffff) | half_ftz((x) >> 16) << 16)
 SIGN(habs, a[l] & 0x7fff, a[l] & 0x7fff7fff)
 SIGN(hneg, a[l] ^ 0x8000, a[l] ^ 0x80008000)
 SIGN(habs_ftz, half_ftz(a[l]) & 0x7fff, FTZ2(a[l]) & 0x7fff7fff)
@@ -126,7 +153,8 @@ static inline int32_t order(uint32_t h)
     return h & 0x8000 ? -(int32_t)(h & 0x7fff) - 1 : (int32_t)(h & 0x7fff);
 }
 
-static inline uint32_t minmax(uint32_t x, uint32_t y, bool want_max, uint32_t infinity, uint32_t form)
+static inline uint32_t minmax(uint32_t x, uint32_t y, bool want_max, uint32_t infinity,
+                              uint32_t form)
 {
     bool x_nan, y_nan;
     uint32_t sign, r;
@@ -150,16 +178,17 @@ static inline uint32_t minmax(uint32_t x, uint32_t y, bool want_max, uint32_t in
     return form & FORM_XORSIGN ? (r & 0x7fff) | sign : r;
 }
 
-#define MINMAX(name, MAX, INF, FORM)                                                                                  \
-    OP2_SCALAR(name##_1, uint32_t, uint32_t, uint32_t, minmax(a[l], b[l], MAX, INF, FORM))                            \
-    OP2_SCALAR(name##_2, uint32_t, uint32_t, uint32_t,                                                                \
-               minmax(a[l], b[l], MAX, INF, FORM) | minmax(a[l] >> 16, b[l] >> 16, MAX, INF, FORM) << 16)
-#define MINMAX_FORMS(name, MAX, INF)                                                                                  \
-    MINMAX(name, MAX, INF, 0)                                                                                         \
-    MINMAX(name##_ftz, MAX, INF, FORM_FTZ)                                                                            \
-    MINMAX(name##_nan, MAX, INF, FORM_NAN)                                                                            \
-    MINMAX(name##_nan_ftz, MAX, INF, FORM_NAN | FORM_FTZ)                                                             \
-    MINMAX(name##_xor, MAX, INF, FORM_XORSIGN)                                                                        \
+#define MINMAX(name, MAX, INF, FORM)                                                               \
+    OP2_SCALAR(name##_1, uint32_t, uint32_t, uint32_t, minmax(a[l], b[l], MAX, INF, FORM))         \
+    OP2_SCALAR(name##_2, uint32_t, uint32_t, uint32_t,                                             \
+               minmax(a[l], b[l], MAX, INF, FORM) | minmax(a[l] >> 16, b[l] >> 16, MAX, INF, FORM) \
+                                                        << 16)
+#define MINMAX_FORMS(name, MAX, INF)                                                               \
+    MINMAX(name, MAX, INF, 0)                                                                      \
+    MINMAX(name##_ftz, MAX, INF, FORM_FTZ)                                                         \
+    MINMAX(name##_nan, MAX, INF, FORM_NAN)                                                         \
+    MINMAX(name##_nan_ftz, MAX, INF, FORM_NAN | FORM_FTZ)                                          \
+    MINMAX(name##_xor, MAX, INF, FORM_XORSIGN)                                                     \
     MINMAX(name##_xor_nan, MAX, INF, FORM_XORSIGN | FORM_NAN)
 MINMAX_FORMS(hmin, false, 0x7c00)
 MINMAX_FORMS(hmax, true, 0x7c00)
@@ -167,12 +196,16 @@ MINMAX_FORMS(bmin, false, 0x7f80)
 MINMAX_FORMS(bmax, true, 0x7f80)
 
 #define PAIR(n) (packed ? n##_2 : n##_1)
-#define ARITH(n)                                                                                                      \
+#define ARITH(n)                                                                                   \
     (HAS(sat) ? (HAS(ftz) ? PAIR(n##_ftz_sat) : PAIR(n##_sat)) : HAS(ftz) ? PAIR(n##_ftz) : PAIR(n))
-#define MINMAX_PICK(n)                                                                                                \
-    (HAS(xorsign) ? (HAS(ftz) || !HAS(abs_) ? NULL : HAS(NaN) ? PAIR(n##_xor_nan) : PAIR(n##_xor))                    \
-     : HAS(abs_) ? NULL                                                                                               \
-     : HAS(NaN) ? (HAS(ftz) ? PAIR(n##_nan_ftz) : PAIR(n##_nan)) : HAS(ftz) ? PAIR(n##_ftz) : PAIR(n))
+#define MINMAX_PICK(n)                                                                             \
+    (HAS(xorsign) ? (HAS(ftz) || !HAS(abs_) ? NULL                                                 \
+                     : HAS(NaN)             ? PAIR(n##_xor_nan)                                    \
+                                            : PAIR(n##_xor))                                                   \
+     : HAS(abs_)  ? NULL                                                                           \
+     : HAS(NaN)   ? (HAS(ftz) ? PAIR(n##_nan_ftz) : PAIR(n##_nan))                                 \
+     : HAS(ftz)   ? PAIR(n##_ftz)                                                                  \
+                  : PAIR(n))
 
 static ptx_op_fn *select_f16(const struct ptx_inst *in, bool packed)
 {

@@ -15,34 +15,37 @@
 #define I32(x) ((int32_t)(x))
 
 /* Picks by width, for operations that do not care about signs. */
-#define SELECT_WIDTH(id, f16, f32, f64)                                                                               \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)                                                         \
-    {                                                                                                                 \
-        switch (ptx_type_bytes(T0)) {                                                                                 \
-        case 2: return f16;                                                                                           \
-        case 4: return f32;                                                                                           \
-        case 8: return f64;                                                                                           \
-        default: return NULL;                                                                                         \
-        }                                                                                                             \
+#define SELECT_WIDTH(id, f16, f32, f64)                                                            \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)                                       \
+    {                                                                                              \
+        switch (ptx_type_bytes(T0)) {                                                              \
+        case 2: return f16;                                                                        \
+        case 4: return f32;                                                                        \
+        case 8: return f64;                                                                        \
+        default: return NULL;                                                                      \
+        }                                                                                          \
     }
 
-static ptx_op_fn *by_type(const struct ptx_inst *in, ptx_op_fn *u16, ptx_op_fn *s16, ptx_op_fn *u32, ptx_op_fn *s32,
-                          ptx_op_fn *u64, ptx_op_fn *s64)
+static ptx_op_fn *by_type(const struct ptx_inst *in, ptx_op_fn *u16, ptx_op_fn *s16, ptx_op_fn *u32,
+                          ptx_op_fn *s32, ptx_op_fn *u64, ptx_op_fn *s64)
 {
     switch (T0) {
-    case PTX_T_u16: case PTX_T_b16: return u16;
+    case PTX_T_u16:
+    case PTX_T_b16: return u16;
     case PTX_T_s16: return s16;
-    case PTX_T_u32: case PTX_T_b32: return u32;
+    case PTX_T_u32:
+    case PTX_T_b32: return u32;
     case PTX_T_s32: return s32;
-    case PTX_T_u64: case PTX_T_b64: return u64;
+    case PTX_T_u64:
+    case PTX_T_b64: return u64;
     case PTX_T_s64: return s64;
     default: return NULL;
     }
 }
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
 /* --- add, sub --- */
@@ -52,7 +55,8 @@ OP2(add_64, uint64_t, uint64_t, uint64_t, a[l] + b[l])
 OP2(sub_16, uint32_t, uint32_t, uint32_t, CUT(a[l] - b[l]))
 OP2(sub_32, uint32_t, uint32_t, uint32_t, a[l] - b[l])
 OP2(sub_64, uint64_t, uint64_t, uint64_t, a[l] - b[l])
-OP2(add_16x2, uint32_t, uint32_t, uint32_t, ((a[l] & 0xffff0000u) + (b[l] & 0xffff0000u)) | CUT(a[l] + b[l]))
+OP2(add_16x2, uint32_t, uint32_t, uint32_t,
+    ((a[l] & 0xffff0000u) + (b[l] & 0xffff0000u)) | CUT(a[l] + b[l]))
 
 static inline uint32_t sat32(int64_t x)
 {
@@ -63,27 +67,28 @@ OP2(add_sat, uint32_t, int32_t, int32_t, sat32((int64_t)a[l] + b[l]))
 OP2(sub_sat, uint32_t, int32_t, int32_t, sat32((int64_t)a[l] - b[l]))
 
 /* --- carry chains: one carry flag for each lane; sub stores the borrow --- */
-#define CARRY(name, T, WIDE, EXPR, OUT)                                                                               \
-    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                                           \
-    {                                                                                                                 \
-        T *d = REG(T, i->d);                                                                                          \
-        const T *a = REG(T, i->a), *b = REG(T, i->b), *c = REG(T, i->c);                                              \
-        uint32_t out = 0;                                                                                             \
-        (void)c;                                                                                                      \
-        ACTIVE(w->mask)                                                                                               \
-        {                                                                                                             \
-            WIDE x = (WIDE)a[l], y = (WIDE)b[l], in = w->cc >> l & 1, r;                                              \
-            (void)x, (void)y, (void)in;                                                                               \
-            r = (EXPR);                                                                                               \
-            d[l] = (T)r;                                                                                              \
-            out |= (uint32_t)(r >> (sizeof(T) * 8) & 1) << l;                                                         \
-        }                                                                                                             \
-        if (OUT)                                                                                                      \
-            w->cc = (w->cc & ~w->mask) | out;                                                                         \
-        return i + 1;                                                                                                 \
+#define CARRY(name, T, WIDE, EXPR, OUT)                                                            \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        T *d = REG(T, i->d);                                                                       \
+        const T *a = REG(T, i->a), *b = REG(T, i->b), *c = REG(T, i->c);                           \
+        uint32_t out = 0;                                                                          \
+        (void)c;                                                                                   \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            WIDE x = (WIDE)a[l], y = (WIDE)b[l], in = w->cc >> l & 1, r;                           \
+            (void)x, (void)y, (void)in;                                                            \
+            r = (EXPR);                                                                            \
+            d[l] = (T)r;                                                                           \
+            out |= (uint32_t)(r >> (sizeof(T) * 8) & 1) << l;                                      \
+        }                                                                                          \
+        if (OUT)                                                                                   \
+            w->cc = (w->cc & ~w->mask) | out;                                                      \
+        return i + 1;                                                                              \
     }
-#define CARRIES(name, EXPR, OUT)                                                                                      \
-    CARRY(name##_32, uint32_t, uint64_t, EXPR, OUT) CARRY(name##_64, uint64_t, unsigned __int128, EXPR, OUT)
+#define CARRIES(name, EXPR, OUT)                                                                   \
+    CARRY(name##_32, uint32_t, uint64_t, EXPR, OUT)                                                \
+    CARRY(name##_64, uint64_t, unsigned __int128, EXPR, OUT)
 CARRIES(add_cc, x + y, true)
 CARRIES(addc, x + y + in, false)
 CARRIES(addc_cc, x + y + in, true)
@@ -163,22 +168,26 @@ OP3(mad_lo_16, uint32_t, uint32_t, uint32_t, uint32_t, CUT(a[l] * b[l] + c[l]))
 OP3(mad_lo_32, uint32_t, uint32_t, uint32_t, uint32_t, a[l] * b[l] + c[l])
 OP3(mad_lo_64, uint64_t, uint64_t, uint64_t, uint64_t, a[l] * b[l] + c[l])
 OP3(mad_hi_u16, uint32_t, uint32_t, uint32_t, uint32_t, CUT(((a[l] * b[l]) >> 16) + c[l]))
-OP3(mad_hi_s16, uint32_t, uint32_t, uint32_t, uint32_t, CUT(U32((S16(a[l]) * S16(b[l])) >> 16) + c[l]))
+OP3(mad_hi_s16, uint32_t, uint32_t, uint32_t, uint32_t,
+    CUT(U32((S16(a[l]) * S16(b[l])) >> 16) + c[l]))
 OP3(mad_hi_u32, uint32_t, uint32_t, uint32_t, uint32_t, MULHI_U32(a[l], b[l]) + c[l])
 OP3(mad_hi_s32, uint32_t, uint32_t, uint32_t, uint32_t, MULHI_S32(a[l], b[l]) + c[l])
 OP3(mad_hi_u64, uint64_t, uint64_t, uint64_t, uint64_t, MULHI_U64(a[l], b[l]) + c[l])
 OP3(mad_hi_s64, uint64_t, uint64_t, uint64_t, uint64_t, MULHI_S64(a[l], b[l]) + c[l])
-OP3(mad_hi_sat, uint32_t, uint32_t, uint32_t, int32_t, sat32((int64_t)I32(MULHI_S32(a[l], b[l])) + c[l]))
+OP3(mad_hi_sat, uint32_t, uint32_t, uint32_t, int32_t,
+    sat32((int64_t)I32(MULHI_S32(a[l], b[l])) + c[l]))
 OP3(mad_wide_u16, uint32_t, uint32_t, uint32_t, uint32_t, a[l] * b[l] + c[l])
 OP3(mad_wide_s16, uint32_t, uint32_t, uint32_t, uint32_t, U32(S16(a[l]) * S16(b[l])) + c[l])
 OP3(mad_wide_u32, uint64_t, uint32_t, uint32_t, uint64_t, (uint64_t)a[l] * b[l] + c[l])
 OP3(mad_wide_s32, uint64_t, int32_t, int32_t, uint64_t, (uint64_t)((int64_t)a[l] * b[l]) + c[l])
 
-#define MADC(name, PRODUCT32, PRODUCT64, IN, OUT)                                                                     \
-    CARRY(name##_32, uint32_t, uint64_t, (uint64_t)(uint32_t)(PRODUCT32(x, y)) + c[l] + (IN ? in : 0), OUT)           \
-    CARRY(name##_64, uint64_t, unsigned __int128, (unsigned __int128)(uint64_t)(PRODUCT64(x, y)) + c[l] + (IN ? in : 0), OUT)
-#define LO32(x, y) ((uint32_t)(x) * (uint32_t)(y))
-#define LO64(x, y) ((uint64_t)(x) * (uint64_t)(y))
+#define MADC(name, PRODUCT32, PRODUCT64, IN, OUT)                                                  \
+    CARRY(name##_32, uint32_t, uint64_t,                                                           \
+          (uint64_t)(uint32_t)(PRODUCT32(x, y)) + c[l] + (IN ? in : 0), OUT)                       \
+    CARRY(name##_64, uint64_t, unsigned __int128,                                                  \
+          (unsigned __int128)(uint64_t)(PRODUCT64(x, y)) + c[l] + (IN ? in : 0), OUT)
+#define LO32(x, y)  ((uint32_t)(x) * (uint32_t)(y))
+#define LO64(x, y)  ((uint64_t)(x) * (uint64_t)(y))
 #define HIU64(x, y) MULHI_U64((uint64_t)(x), (uint64_t)(y))
 MADC(mad_lo_cc, LO32, LO64, false, true)
 MADC(mad_hiu_cc, MULHI_U32, HIU64, false, true)
@@ -227,7 +236,8 @@ SELECTOR(mad)
 SELECTOR(madc)
 {
     if (HAS(cc) && HAS(hi))
-        return by_type(in, NULL, NULL, madc_hiu_cc_32, madc_his_cc_32, madc_hiu_cc_64, madc_his_cc_64);
+        return by_type(in, NULL, NULL, madc_hiu_cc_32, madc_his_cc_32, madc_hiu_cc_64,
+                       madc_his_cc_64);
     if (HAS(cc))
         return width(in, NULL, madc_lo_cc_32, madc_lo_cc_64);
     if (HAS(hi))
@@ -237,7 +247,7 @@ SELECTOR(madc)
 
 /* --- 24-bit multiplication: the operands' low 24 bits, sign-extended for .s32 --- */
 #define S24(x) ((int64_t)((int32_t)((uint32_t)(x) << 8) >> 8))
-#define U24(x) ((uint64_t)((x) & 0xffffffu))
+#define U24(x) ((uint64_t)((x)&0xffffffu))
 OP2(mul24_lo_u, uint32_t, uint32_t, uint32_t, U24(a[l]) * U24(b[l]))
 OP2(mul24_lo_s, uint32_t, uint32_t, uint32_t, S24(a[l]) * S24(b[l]))
 OP2(mul24_hi_u, uint32_t, uint32_t, uint32_t, (U24(a[l]) * U24(b[l])) >> 16)
@@ -288,74 +298,80 @@ OP1(neg_s32, uint32_t, uint32_t, 0u - a[l])
 OP1(neg_s64, uint64_t, uint64_t, 0ull - a[l])
 SELECTOR(abs)
 {
-    return ptx_type_is_float(T0) ? PTX_V(select_float_abs)(in) : width(in, abs_s16, abs_s32, abs_s64);
+    return ptx_type_is_float(T0) ? PTX_V(select_float_abs)(in)
+                                 : width(in, abs_s16, abs_s32, abs_s64);
 }
 SELECTOR(neg)
 {
-    return ptx_type_is_float(T0) ? PTX_V(select_float_neg)(in) : width(in, neg_s16, neg_s32, neg_s64);
+    return ptx_type_is_float(T0) ? PTX_V(select_float_neg)(in)
+                                 : width(in, neg_s16, neg_s32, neg_s64);
 }
 
-#define MIN(x, y) ((x) < (y) ? (x) : (y))
-#define MAX(x, y) ((x) > (y) ? (x) : (y))
+#define MIN(x, y)    ((x) < (y) ? (x) : (y))
+#define MAX(x, y)    ((x) > (y) ? (x) : (y))
 #define HALF_S(x, s) ((int32_t)(int16_t)((x) >> (s)))
 #define HALF_U(x, s) ((uint32_t)(uint16_t)((x) >> (s)))
-#define MINMAX(M, n)                                                                                                  \
-    OP2(n##_u16, uint32_t, uint32_t, uint32_t, M(a[l], b[l]))                                                         \
-    OP2(n##_s16, uint32_t, uint32_t, uint32_t, CUT(M(S16(a[l]), S16(b[l]))))                                          \
-    OP2(n##_u32, uint32_t, uint32_t, uint32_t, M(a[l], b[l]))                                                         \
-    OP2(n##_s32, int32_t, int32_t, int32_t, M(a[l], b[l]))                                                            \
-    OP2(n##_u64, uint64_t, uint64_t, uint64_t, M(a[l], b[l]))                                                         \
-    OP2(n##_s64, int64_t, int64_t, int64_t, M(a[l], b[l]))                                                            \
-    OP2(n##_u16x2, uint32_t, uint32_t, uint32_t,                                                                      \
-        M(HALF_U(a[l], 0), HALF_U(b[l], 0)) | M(HALF_U(a[l], 16), HALF_U(b[l], 16)) << 16)                            \
-    OP2(n##_s16x2, uint32_t, uint32_t, uint32_t,                                                                      \
-        CUT(M(HALF_S(a[l], 0), HALF_S(b[l], 0))) | U32(M(HALF_S(a[l], 16), HALF_S(b[l], 16))) << 16)                  \
-    OP2(n##_relu_s32, int32_t, int32_t, int32_t, MAX(M(a[l], b[l]), 0))                                               \
-    OP2(n##_relu_s16x2, uint32_t, uint32_t, uint32_t,                                                                 \
-        CUT(MAX(M(HALF_S(a[l], 0), HALF_S(b[l], 0)), 0)) |                                                            \
+#define MINMAX(M, n)                                                                               \
+    OP2(n##_u16, uint32_t, uint32_t, uint32_t, M(a[l], b[l]))                                      \
+    OP2(n##_s16, uint32_t, uint32_t, uint32_t, CUT(M(S16(a[l]), S16(b[l]))))                       \
+    OP2(n##_u32, uint32_t, uint32_t, uint32_t, M(a[l], b[l]))                                      \
+    OP2(n##_s32, int32_t, int32_t, int32_t, M(a[l], b[l]))                                         \
+    OP2(n##_u64, uint64_t, uint64_t, uint64_t, M(a[l], b[l]))                                      \
+    OP2(n##_s64, int64_t, int64_t, int64_t, M(a[l], b[l]))                                         \
+    OP2(n##_u16x2, uint32_t, uint32_t, uint32_t,                                                   \
+        M(HALF_U(a[l], 0), HALF_U(b[l], 0)) | M(HALF_U(a[l], 16), HALF_U(b[l], 16)) << 16)         \
+    OP2(n##_s16x2, uint32_t, uint32_t, uint32_t,                                                   \
+        CUT(M(HALF_S(a[l], 0), HALF_S(b[l], 0))) | U32(M(HALF_S(a[l], 16), HALF_S(b[l], 16)))      \
+                                                       << 16)                                      \
+    OP2(n##_relu_s32, int32_t, int32_t, int32_t, MAX(M(a[l], b[l]), 0))                            \
+    OP2(n##_relu_s16x2, uint32_t, uint32_t, uint32_t,                                              \
+        CUT(MAX(M(HALF_S(a[l], 0), HALF_S(b[l], 0)), 0)) |                                         \
             U32(MAX(M(HALF_S(a[l], 16), HALF_S(b[l], 16)), 0)) << 16)
 MINMAX(MIN, min)
 MINMAX(MAX, max)
 
-#define SELECT_MINMAX(n)                                                                                              \
-    SELECTOR(n)                                                                                                       \
-    {                                                                                                                 \
-        if (ptx_type_is_float(T0))                                                                                    \
-            return PTX_V(select_float_minmax)(in);                                                                    \
-        if (HAS(ftz) || HAS(NaN) || HAS(xorsign) || HAS(abs_))                                                        \
-            return NULL;                                                                                              \
-        if (HAS(relu))                                                                                                \
-            return T0 == PTX_T_s32 ? n##_relu_s32 : T0 == PTX_T_s16x2 ? n##_relu_s16x2 : NULL;                        \
-        if (T0 == PTX_T_u16x2)                                                                                        \
-            return n##_u16x2;                                                                                         \
-        if (T0 == PTX_T_s16x2)                                                                                        \
-            return n##_s16x2;                                                                                         \
-        return by_type(in, n##_u16, n##_s16, n##_u32, n##_s32, n##_u64, n##_s64);                                     \
+#define SELECT_MINMAX(n)                                                                           \
+    SELECTOR(n)                                                                                    \
+    {                                                                                              \
+        if (ptx_type_is_float(T0))                                                                 \
+            return PTX_V(select_float_minmax)(in);                                                 \
+        if (HAS(ftz) || HAS(NaN) || HAS(xorsign) || HAS(abs_))                                     \
+            return NULL;                                                                           \
+        if (HAS(relu))                                                                             \
+            return T0 == PTX_T_s32 ? n##_relu_s32 : T0 == PTX_T_s16x2 ? n##_relu_s16x2 : NULL;     \
+        if (T0 == PTX_T_u16x2)                                                                     \
+            return n##_u16x2;                                                                      \
+        if (T0 == PTX_T_s16x2)                                                                     \
+            return n##_s16x2;                                                                      \
+        return by_type(in, n##_u16, n##_s16, n##_u32, n##_s32, n##_u64, n##_s64);                  \
     }
 SELECT_MINMAX(min)
 SELECT_MINMAX(max)
 
 /* --- div, rem --- */
 #define DIV_U(x, y, ones) ((y) ? (x) / (y) : (ones))
-#define REM_U(x, y) ((y) ? (x) % (y) : (x))
+#define REM_U(x, y)       ((y) ? (x) % (y) : (x))
 #define DIV_S(T, U, x, y) ((y) == 0 ? (U)-1 : (y) == -1 ? (U)0 - (U)(x) : (U)((x) / (y)))
 #define REM_S(T, U, x, y) ((y) == 0 ? (U)(x) : (y) == -1 ? (U)0 : (U)((x) % (y)))
 OP2_SCALAR(div_u16, uint32_t, uint32_t, uint32_t, DIV_U(a[l], b[l], 0xffffu))
-OP2_SCALAR(div_s16, uint32_t, uint32_t, uint32_t, CUT(DIV_S(int32_t, uint32_t, S16(a[l]), S16(b[l]))))
+OP2_SCALAR(div_s16, uint32_t, uint32_t, uint32_t,
+           CUT(DIV_S(int32_t, uint32_t, S16(a[l]), S16(b[l]))))
 OP2_SCALAR(div_u32, uint32_t, uint32_t, uint32_t, DIV_U(a[l], b[l], 0xffffffffu))
 OP2_SCALAR(div_s32, uint32_t, int32_t, int32_t, DIV_S(int32_t, uint32_t, a[l], b[l]))
 OP2_SCALAR(div_u64, uint64_t, uint64_t, uint64_t, DIV_U(a[l], b[l], ~0ull))
 OP2_SCALAR(div_s64, uint64_t, int64_t, int64_t, DIV_S(int64_t, uint64_t, a[l], b[l]))
 OP2_SCALAR(rem_u16, uint32_t, uint32_t, uint32_t, REM_U(a[l], b[l]))
-OP2_SCALAR(rem_s16, uint32_t, uint32_t, uint32_t, CUT(REM_S(int32_t, uint32_t, S16(a[l]), S16(b[l]))))
+OP2_SCALAR(rem_s16, uint32_t, uint32_t, uint32_t,
+           CUT(REM_S(int32_t, uint32_t, S16(a[l]), S16(b[l]))))
 OP2_SCALAR(rem_u32, uint32_t, uint32_t, uint32_t, REM_U(a[l], b[l]))
 OP2_SCALAR(rem_s32, uint32_t, int32_t, int32_t, REM_S(int32_t, uint32_t, a[l], b[l]))
 OP2_SCALAR(rem_u64, uint64_t, uint64_t, uint64_t, REM_U(a[l], b[l]))
 OP2_SCALAR(rem_s64, uint64_t, int64_t, int64_t, REM_S(int64_t, uint64_t, a[l], b[l]))
 SELECTOR(div)
 {
-    return ptx_type_is_float(T0) ? PTX_V(select_float_div)(in)
-                                 : by_type(in, div_u16, div_s16, div_u32, div_s32, div_u64, div_s64);
+    return ptx_type_is_float(T0)
+               ? PTX_V(select_float_div)(in)
+               : by_type(in, div_u16, div_s16, div_u32, div_s32, div_u64, div_s64);
 }
 SELECTOR(rem)
 {

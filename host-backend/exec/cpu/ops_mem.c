@@ -19,8 +19,8 @@
 #include <immintrin.h>
 #endif
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
 static inline void addresses(const struct ptx_warp *w, const struct ptx_insn *i, uint64_t *va)
@@ -74,24 +74,27 @@ static inline uint32_t element_reg(const struct ptx_insn *i, uint32_t k)
     return k == 0 ? i->d : k == 1 ? i->b : k == 2 ? i->c : i->e;
 }
 
-static inline void write_lane(struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg, uint32_t l, uint64_t value)
+static inline void write_lane(struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg,
+                              uint32_t l, uint64_t value)
 {
     if (i->flags & PTX_I_SIGNED)
         value = sign_extend(value, i->bytes);
     if (i->flags & PTX_I_WIDE)
         REG(uint64_t, reg)[l] = value;
     else
-        REG(uint32_t, reg)[l] = i->f & 1 ? (uint16_t)value : (uint32_t)value; /* f & 1: a 16-bit register */
+        REG(uint32_t, reg)
+        [l] = i->f & 1 ? (uint16_t)value : (uint32_t)value; /* f & 1: a 16-bit register */
 }
 
-static inline uint64_t read_lane(const struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg, uint32_t l)
+static inline uint64_t read_lane(const struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg,
+                                 uint32_t l)
 {
     return i->flags & PTX_I_WIDE ? REG(uint64_t, reg)[l] : REG(uint32_t, reg)[l];
 }
 
 /* --- the slow path: any space, one lane at a time, naming the fault; NULL: the launch has faulted --- */
-static uint8_t *lane_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space, uint32_t l, uint64_t va,
-                          uint32_t bytes, bool is_store)
+static uint8_t *lane_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx_space space,
+                          uint32_t l, uint64_t va, uint32_t bytes, bool is_store)
 {
     uint8_t *host;
 
@@ -100,9 +103,15 @@ static uint8_t *lane_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx
         return NULL;
     }
     switch (space) {
-    case PTX_SPACE_SHARED: host = ptx_generic(w, l, va < PTX_WINDOW_BYTES ? va + PTX_SHARED_BASE : 0, bytes, is_store); break;
-    case PTX_SPACE_LOCAL: host = ptx_generic(w, l, va < PTX_WINDOW_BYTES ? va + PTX_LOCAL_BASE : 0, bytes, is_store); break;
-    case PTX_SPACE_PARAM: host = ptx_generic(w, l, va < PTX_WINDOW_BYTES ? va + PTX_PARAM_BASE : va, bytes, is_store); break;
+    case PTX_SPACE_SHARED:
+        host = ptx_generic(w, l, va < PTX_WINDOW_BYTES ? va + PTX_SHARED_BASE : 0, bytes, is_store);
+        break;
+    case PTX_SPACE_LOCAL:
+        host = ptx_generic(w, l, va < PTX_WINDOW_BYTES ? va + PTX_LOCAL_BASE : 0, bytes, is_store);
+        break;
+    case PTX_SPACE_PARAM:
+        host = ptx_generic(w, l, va < PTX_WINDOW_BYTES ? va + PTX_PARAM_BASE : va, bytes, is_store);
+        break;
     default: host = ptx_generic(w, l, va, bytes, is_store); break;
     }
     if (!host)
@@ -166,7 +175,8 @@ static ptx_next_insn slow_store(struct ptx_warp *w, const struct ptx_insn *i, en
  * 32-bit loads: eight lanes at a time, since blocks of 8 or 16 threads wide make rows of consecutive or equal
  * addresses; what is neither is gathered.
  */
-static inline void gather32(struct ptx_warp *w, uint32_t reg, const uint8_t *host, const uint32_t *off)
+static inline void gather32(struct ptx_warp *w, uint32_t reg, const uint8_t *host,
+                            const uint32_t *off)
 {
     uint32_t *d = REG(uint32_t, reg);
 
@@ -185,15 +195,19 @@ static inline void gather32(struct ptx_warp *w, uint32_t reg, const uint8_t *hos
             if (_mm256_testz_si256(differs, differs))
                 value = _mm256_loadu_si256((const __m256i *)(const void *)(host + off[k]));
             else
-                value = _mm256_setr_epi32(
-                    *(const int *)(const void *)(host + off[k]), *(const int *)(const void *)(host + off[k + 1]),
-                    *(const int *)(const void *)(host + off[k + 2]), *(const int *)(const void *)(host + off[k + 3]),
-                    *(const int *)(const void *)(host + off[k + 4]), *(const int *)(const void *)(host + off[k + 5]),
-                    *(const int *)(const void *)(host + off[k + 6]), *(const int *)(const void *)(host + off[k + 7]));
+                value = _mm256_setr_epi32(*(const int *)(const void *)(host + off[k]),
+                                          *(const int *)(const void *)(host + off[k + 1]),
+                                          *(const int *)(const void *)(host + off[k + 2]),
+                                          *(const int *)(const void *)(host + off[k + 3]),
+                                          *(const int *)(const void *)(host + off[k + 4]),
+                                          *(const int *)(const void *)(host + off[k + 5]),
+                                          *(const int *)(const void *)(host + off[k + 6]),
+                                          *(const int *)(const void *)(host + off[k + 7]));
         }
         if (w->mask != PTX_FULL)
-            value = _mm256_blendv_epi8(_mm256_load_si256((const __m256i *)(const void *)(d + k)), value,
-                                       _mm256_load_si256((const __m256i *)(const void *)(w->vm32 + k)));
+            value =
+                _mm256_blendv_epi8(_mm256_load_si256((const __m256i *)(const void *)(d + k)), value,
+                                   _mm256_load_si256((const __m256i *)(const void *)(w->vm32 + k)));
         _mm256_store_si256((__m256i *)(void *)(d + k), value);
     }
 #else
@@ -206,8 +220,8 @@ static inline void gather32(struct ptx_warp *w, uint32_t reg, const uint8_t *hos
 #endif
 }
 
-static inline void gather(struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg, const uint8_t *host,
-                          const uint32_t *off)
+static inline void gather(struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg,
+                          const uint8_t *host, const uint32_t *off)
 {
     bool plain = !(i->flags & (PTX_I_WIDE | PTX_I_SIGNED));
 
@@ -235,13 +249,15 @@ static inline bool is_consecutive(const uint32_t *off, uint32_t step)
     return !differs;
 }
 
-static inline void load_from(struct ptx_warp *w, const struct ptx_insn *i, const uint8_t *host, const uint32_t *off)
+static inline void load_from(struct ptx_warp *w, const struct ptx_insn *i, const uint8_t *host,
+                             const uint32_t *off)
 {
     for (uint32_t k = 0; k < i->count; k++)
         gather(w, i, element_reg(i, k), host + k * i->bytes, off);
 }
 
-static inline void store_to(struct ptx_warp *w, const struct ptx_insn *i, uint8_t *host, const uint32_t *off)
+static inline void store_to(struct ptx_warp *w, const struct ptx_insn *i, uint8_t *host,
+                            const uint32_t *off)
 {
     if (i->count == 1 && w->mask == PTX_FULL) {
         if (i->bytes == 4 && !(i->flags & PTX_I_WIDE) && is_consecutive(off, 4)) {
@@ -259,9 +275,10 @@ static inline void store_to(struct ptx_warp *w, const struct ptx_insn *i, uint8_
         if (i->bytes == 4 && !(i->flags & PTX_I_WIDE)) {
             const uint32_t *s = REG(uint32_t, reg);
 
-            ACTIVE(w->mask) *(uint32_t *)(void *)(host + off[l] + k * 4) = s[l];
+            ACTIVE(w->mask) * (uint32_t *)(void *)(host + off[l] + k * 4) = s[l];
         } else {
-            ACTIVE(w->mask) store_element(host + off[l] + k * i->bytes, read_lane(w, i, reg, l), i->bytes);
+            ACTIVE(w->mask)
+            store_element(host + off[l] + k * i->bytes, read_lane(w, i, reg, l), i->bytes);
         }
     }
 }
@@ -270,8 +287,8 @@ static inline void store_to(struct ptx_warp *w, const struct ptx_insn *i, uint8_
  * Offsets of all active lanes from `base`, if every access of `bytes` is aligned and below `size`: 32 bits are
  * enough, since offsets of 4 GiB and more are refused here (and then go the slow way). Other lanes get offset 0.
  */
-static inline bool offsets(const struct ptx_warp *w, const struct ptx_insn *i, uint64_t base, uint64_t size,
-                           uint32_t bytes, uint32_t *off)
+static inline bool offsets(const struct ptx_warp *w, const struct ptx_insn *i, uint64_t base,
+                           uint64_t size, uint32_t bytes, uint32_t *off)
 {
     uint32_t limit, bad = 0;
 
@@ -326,7 +343,8 @@ static inline bool tlb_fill(struct ptx_warp *w, struct ptx_tlb *tlb, uint64_t va
     return true;
 }
 
-static inline bool global_inside(struct ptx_warp *w, const struct ptx_insn *i, struct ptx_tlb *tlb, uint32_t *off)
+static inline bool global_inside(struct ptx_warp *w, const struct ptx_insn *i, struct ptx_tlb *tlb,
+                                 uint32_t *off)
 {
     uint32_t total = (uint32_t)i->bytes * i->count, first = (uint32_t)__builtin_ctz(w->mask);
 
@@ -478,8 +496,10 @@ static ptx_next_insn nop(struct ptx_warp *w, const struct ptx_insn *i)
 
 static enum ptx_space space_of(const struct ptx_inst *in)
 {
-    return HAS(shared) || HAS(shared_cta) || HAS(shared_cluster) ? PTX_SPACE_SHARED : HAS(local) ? PTX_SPACE_LOCAL
-         : HAS(param) || HAS(param_entry) || HAS(param_func) ? PTX_SPACE_PARAM : PTX_SPACE_GLOBAL;
+    return HAS(shared) || HAS(shared_cta) || HAS(shared_cluster) ? PTX_SPACE_SHARED
+           : HAS(local)                                          ? PTX_SPACE_LOCAL
+           : HAS(param) || HAS(param_entry) || HAS(param_func)   ? PTX_SPACE_PARAM
+                                                                 : PTX_SPACE_GLOBAL;
 }
 
 /* Generic accesses share the global fast path; addresses in other windows miss it and go the slow way. */
@@ -493,7 +513,10 @@ SELECTOR(ld)
     }
 }
 
-SELECTOR(ldu) { return ld_global; }
+SELECTOR(ldu)
+{
+    return ld_global;
+}
 
 SELECTOR(st)
 {
@@ -505,11 +528,26 @@ SELECTOR(st)
     }
 }
 
-SELECTOR(prefetch) { return nop; }
-SELECTOR(prefetchu) { return nop; }
-SELECTOR(discard) { return nop; }
-SELECTOR(applypriority) { return nop; }
-SELECTOR(pmevent) { return nop; }
+SELECTOR(prefetch)
+{
+    return nop;
+}
+SELECTOR(prefetchu)
+{
+    return nop;
+}
+SELECTOR(discard)
+{
+    return nop;
+}
+SELECTOR(applypriority)
+{
+    return nop;
+}
+SELECTOR(pmevent)
+{
+    return nop;
+}
 
 ptx_op_fn *PTX_V(select_frame)(bool is_store);
 ptx_op_fn *PTX_V(select_frame)(bool is_store)

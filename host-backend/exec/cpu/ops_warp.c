@@ -8,8 +8,8 @@
  */
 #include "ops.h"
 
-#define SELECTOR(id)                                                                                                  \
-    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                                        \
+#define SELECTOR(id)                                                                               \
+    ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);                                      \
     ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in)
 
 /* True: all members are here. False: the group has been parked. */
@@ -38,12 +38,16 @@ static ptx_next_insn bar_warp(struct ptx_warp *w, const struct ptx_insn *i)
 {
     return converge(w, i, member_mask(w, i->a)) ? i + 1 : PTX_PARKED;
 }
-SELECTOR(bar_warp) { return bar_warp; }
+SELECTOR(bar_warp)
+{
+    return bar_warp;
+}
 
 /* --- shfl: d|p, a, lane operand b, clamp and segment mask c, members f --- */
 enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
 
-static inline bool shfl_source(uint32_t lane, uint32_t operand, uint32_t control, uint32_t mode, uint32_t *source)
+static inline bool shfl_source(uint32_t lane, uint32_t operand, uint32_t control, uint32_t mode,
+                               uint32_t *source)
 {
     uint32_t clamp = control & 31, segment = control >> 8 & 31, b = operand & 31;
     uint32_t max = (lane & segment) | (clamp & ~segment), min = lane & segment;
@@ -51,10 +55,22 @@ static inline bool shfl_source(uint32_t lane, uint32_t operand, uint32_t control
     bool valid;
 
     switch (mode) {
-    case SHFL_UP: j = (int32_t)lane - (int32_t)b; valid = j >= (int32_t)max; break;
-    case SHFL_DOWN: j = (int32_t)(lane + b); valid = j <= (int32_t)max; break;
-    case SHFL_BFLY: j = (int32_t)(lane ^ b); valid = j <= (int32_t)max; break;
-    default: j = (int32_t)(min | (b & ~segment)); valid = j <= (int32_t)max; break;
+    case SHFL_UP:
+        j = (int32_t)lane - (int32_t)b;
+        valid = j >= (int32_t)max;
+        break;
+    case SHFL_DOWN:
+        j = (int32_t)(lane + b);
+        valid = j <= (int32_t)max;
+        break;
+    case SHFL_BFLY:
+        j = (int32_t)(lane ^ b);
+        valid = j <= (int32_t)max;
+        break;
+    default:
+        j = (int32_t)(min | (b & ~segment));
+        valid = j <= (int32_t)max;
+        break;
     }
     *source = valid ? (uint32_t)j & 31 : lane;
     return valid;
@@ -81,86 +97,109 @@ static ptx_next_insn shfl_do(struct ptx_warp *w, const struct ptx_insn *i, uint3
     return i + 1;
 }
 
-#define SHFL(n, MODE)                                                                                                 \
-    static ptx_next_insn shfl_sync_##n(struct ptx_warp *w, const struct ptx_insn *i)                                  \
-    {                                                                                                                 \
-        return converge(w, i, member_mask(w, i->f)) ? shfl_do(w, i, MODE) : PTX_PARKED;                               \
-    }                                                                                                                 \
-    static ptx_next_insn shfl_##n(struct ptx_warp *w, const struct ptx_insn *i) { return shfl_do(w, i, MODE); }
+#define SHFL(n, MODE)                                                                              \
+    static ptx_next_insn shfl_sync_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
+    {                                                                                              \
+        return converge(w, i, member_mask(w, i->f)) ? shfl_do(w, i, MODE) : PTX_PARKED;            \
+    }                                                                                              \
+    static ptx_next_insn shfl_##n(struct ptx_warp *w, const struct ptx_insn *i)                    \
+    {                                                                                              \
+        return shfl_do(w, i, MODE);                                                                \
+    }
 SHFL(up, SHFL_UP)
 SHFL(down, SHFL_DOWN)
 SHFL(bfly, SHFL_BFLY)
 SHFL(idx, SHFL_IDX)
-#define SHFL_PICK(n) (HAS(up) ? n##_up : HAS(down) ? n##_down : HAS(bfly) ? n##_bfly : HAS(idx) ? n##_idx : NULL)
-SELECTOR(shfl) { return SHFL_PICK(shfl_sync); }
-SELECTOR(shfl_old) { return SHFL_PICK(shfl); }
+#define SHFL_PICK(n)                                                                               \
+    (HAS(up) ? n##_up : HAS(down) ? n##_down : HAS(bfly) ? n##_bfly : HAS(idx) ? n##_idx : NULL)
+SELECTOR(shfl)
+{
+    return SHFL_PICK(shfl_sync);
+}
+SELECTOR(shfl_old)
+{
+    return SHFL_PICK(shfl);
+}
 
 /* --- vote: d, predicate a (negated if imm), members b --- */
 enum { VOTE_ALL, VOTE_ANY, VOTE_UNI, VOTE_BALLOT };
 
-static ptx_next_insn vote_do(struct ptx_warp *w, const struct ptx_insn *i, uint32_t members, uint32_t mode)
+static ptx_next_insn vote_do(struct ptx_warp *w, const struct ptx_insn *i, uint32_t members,
+                             uint32_t mode)
 {
     uint32_t voters = w->mask & members, set = pred_mask(w, i->a) & voters, r;
     uint32_t *d = REG(uint32_t, i->d);
 
-    r = mode == VOTE_BALLOT ? set : mode == VOTE_ANY ? (set ? PTX_FULL : 0)
-      : mode == VOTE_ALL ? (set == voters ? PTX_FULL : 0) : (set == voters || !set ? PTX_FULL : 0);
+    r = mode == VOTE_BALLOT ? set
+        : mode == VOTE_ANY  ? (set ? PTX_FULL : 0)
+        : mode == VOTE_ALL  ? (set == voters ? PTX_FULL : 0)
+                            : (set == voters || !set ? PTX_FULL : 0);
     LANES d[l] = w->vm32[l] ? r : d[l];
     return i + 1;
 }
-#define VOTE(n, MODE)                                                                                                 \
-    static ptx_next_insn vote_sync_##n(struct ptx_warp *w, const struct ptx_insn *i)                                  \
-    {                                                                                                                 \
-        uint32_t members = member_mask(w, i->b);                                                                      \
-        return converge(w, i, members) ? vote_do(w, i, members, MODE) : PTX_PARKED;                                   \
-    }                                                                                                                 \
-    static ptx_next_insn vote_##n(struct ptx_warp *w, const struct ptx_insn *i)                                       \
-    {                                                                                                                 \
-        return vote_do(w, i, PTX_FULL, MODE);                                                                         \
+#define VOTE(n, MODE)                                                                              \
+    static ptx_next_insn vote_sync_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
+    {                                                                                              \
+        uint32_t members = member_mask(w, i->b);                                                   \
+        return converge(w, i, members) ? vote_do(w, i, members, MODE) : PTX_PARKED;                \
+    }                                                                                              \
+    static ptx_next_insn vote_##n(struct ptx_warp *w, const struct ptx_insn *i)                    \
+    {                                                                                              \
+        return vote_do(w, i, PTX_FULL, MODE);                                                      \
     }
 VOTE(all, VOTE_ALL)
 VOTE(any, VOTE_ANY)
 VOTE(uni, VOTE_UNI)
 VOTE(ballot, VOTE_BALLOT)
-#define VOTE_PICK(n)                                                                                                  \
-    (HAS(ballot) ? (T0 == PTX_T_b32 ? n##_ballot : NULL)                                                              \
-     : T0 != PTX_T_pred ? NULL : HAS(all) ? n##_all : HAS(any) ? n##_any : HAS(uni) ? n##_uni : NULL)
-SELECTOR(vote_sync) { return VOTE_PICK(vote_sync); }
-SELECTOR(vote_old) { return VOTE_PICK(vote); }
+#define VOTE_PICK(n)                                                                               \
+    (HAS(ballot)        ? (T0 == PTX_T_b32 ? n##_ballot : NULL)                                    \
+     : T0 != PTX_T_pred ? NULL                                                                     \
+     : HAS(all)         ? n##_all                                                                  \
+     : HAS(any)         ? n##_any                                                                  \
+     : HAS(uni)         ? n##_uni                                                                  \
+                        : NULL)
+SELECTOR(vote_sync)
+{
+    return VOTE_PICK(vote_sync);
+}
+SELECTOR(vote_old)
+{
+    return VOTE_PICK(vote);
+}
 
 /* --- match --- */
-#define MATCH(n, T)                                                                                                   \
-    static ptx_next_insn match_any_##n(struct ptx_warp *w, const struct ptx_insn *i)                                  \
-    {                                                                                                                 \
-        uint32_t members = member_mask(w, i->b), rest, r[PTX_LANES];                                                  \
-        const T *a = REG(T, i->a);                                                                                    \
-        if (!converge(w, i, members))                                                                                 \
-            return PTX_PARKED;                                                                                        \
-        for (rest = w->mask; rest;) {                                                                                 \
-            T key = a[__builtin_ctz(rest)];                                                                           \
-            uint32_t same = 0;                                                                                        \
-            ACTIVE(rest) same |= (uint32_t)(a[l] == key) << l;                                                        \
-            ACTIVE(same) r[l] = same;                                                                                 \
-            rest &= ~same;                                                                                            \
-        }                                                                                                             \
-        ACTIVE(w->mask) REG(uint32_t, i->d)[l] = r[l];                                                                \
-        return i + 1;                                                                                                 \
-    }                                                                                                                 \
-    static ptx_next_insn match_all_##n(struct ptx_warp *w, const struct ptx_insn *i)                                  \
-    {                                                                                                                 \
-        uint32_t members = member_mask(w, i->b), differs = 0;                                                         \
-        const T *a = REG(T, i->a);                                                                                    \
-        T key;                                                                                                        \
-        if (!converge(w, i, members))                                                                                 \
-            return PTX_PARKED;                                                                                        \
-        key = a[__builtin_ctz(w->mask)];                                                                              \
-        ACTIVE(w->mask) differs |= a[l] != key;                                                                       \
-        ACTIVE(w->mask)                                                                                               \
-        {                                                                                                             \
-            REG(uint32_t, i->d)[l] = differs ? 0 : w->mask;                                                           \
-            REG(uint32_t, i->e)[l] = differs ? 0 : PTX_FULL;                                                          \
-        }                                                                                                             \
-        return i + 1;                                                                                                 \
+#define MATCH(n, T)                                                                                \
+    static ptx_next_insn match_any_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
+    {                                                                                              \
+        uint32_t members = member_mask(w, i->b), rest, r[PTX_LANES];                               \
+        const T *a = REG(T, i->a);                                                                 \
+        if (!converge(w, i, members))                                                              \
+            return PTX_PARKED;                                                                     \
+        for (rest = w->mask; rest;) {                                                              \
+            T key = a[__builtin_ctz(rest)];                                                        \
+            uint32_t same = 0;                                                                     \
+            ACTIVE(rest) same |= (uint32_t)(a[l] == key) << l;                                     \
+            ACTIVE(same) r[l] = same;                                                              \
+            rest &= ~same;                                                                         \
+        }                                                                                          \
+        ACTIVE(w->mask) REG(uint32_t, i->d)[l] = r[l];                                             \
+        return i + 1;                                                                              \
+    }                                                                                              \
+    static ptx_next_insn match_all_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
+    {                                                                                              \
+        uint32_t members = member_mask(w, i->b), differs = 0;                                      \
+        const T *a = REG(T, i->a);                                                                 \
+        T key;                                                                                     \
+        if (!converge(w, i, members))                                                              \
+            return PTX_PARKED;                                                                     \
+        key = a[__builtin_ctz(w->mask)];                                                           \
+        ACTIVE(w->mask) differs |= a[l] != key;                                                    \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            REG(uint32_t, i->d)[l] = differs ? 0 : w->mask;                                        \
+            REG(uint32_t, i->e)[l] = differs ? 0 : PTX_FULL;                                       \
+        }                                                                                          \
+        return i + 1;                                                                              \
     }
 MATCH(32, uint32_t)
 MATCH(64, uint64_t)
@@ -168,30 +207,32 @@ SELECTOR(match)
 {
     bool wide = T0 == PTX_T_b64;
 
-    return HAS(any) ? (wide ? match_any_64 : match_any_32) : HAS(all) ? (wide ? match_all_64 : match_all_32) : NULL;
+    return HAS(any)   ? (wide ? match_any_64 : match_any_32)
+           : HAS(all) ? (wide ? match_all_64 : match_all_32)
+                      : NULL;
 }
 
 /* --- redux --- */
-#define REDUX(n, T, EXPR)                                                                                             \
-    static ptx_next_insn redux_##n(struct ptx_warp *w, const struct ptx_insn *i)                                      \
-    {                                                                                                                 \
-        uint32_t members = member_mask(w, i->b), rest;                                                                \
-        const T *a = REG(T, i->a);                                                                                    \
-        T x;                                                                                                          \
-        if (!converge(w, i, members))                                                                                 \
-            return PTX_PARKED;                                                                                        \
-        rest = w->mask & members ? w->mask & members : w->mask;                                                       \
-        x = a[__builtin_ctz(rest)];                                                                                   \
-        ACTIVE(rest & (rest - 1))                                                                                     \
-        {                                                                                                             \
-            T y = a[l];                                                                                               \
-            x = (EXPR);                                                                                               \
-        }                                                                                                             \
-        ACTIVE(w->mask) REG(T, i->d)[l] = x;                                                                          \
-        return i + 1;                                                                                                 \
+#define REDUX(n, T, EXPR)                                                                          \
+    static ptx_next_insn redux_##n(struct ptx_warp *w, const struct ptx_insn *i)                   \
+    {                                                                                              \
+        uint32_t members = member_mask(w, i->b), rest;                                             \
+        const T *a = REG(T, i->a);                                                                 \
+        T x;                                                                                       \
+        if (!converge(w, i, members))                                                              \
+            return PTX_PARKED;                                                                     \
+        rest = w->mask & members ? w->mask & members : w->mask;                                    \
+        x = a[__builtin_ctz(rest)];                                                                \
+        ACTIVE(rest &(rest - 1))                                                                   \
+        {                                                                                          \
+            T y = a[l];                                                                            \
+            x = (EXPR);                                                                            \
+        }                                                                                          \
+        ACTIVE(w->mask) REG(T, i->d)[l] = x;                                                       \
+        return i + 1;                                                                              \
     }
 REDUX(add, uint32_t, x + y)
-REDUX(and, uint32_t, x & y)
+REDUX(and, uint32_t, x &y)
 REDUX(or, uint32_t, x | y)
 REDUX(xor, uint32_t, x ^ y)
 REDUX(umin, uint32_t, x < y ? x : y)
@@ -208,8 +249,10 @@ SELECTOR(redux)
         return !bits ? NULL : HAS(and_) ? redux_and : HAS(or_) ? redux_or : redux_xor;
     if (bits)
         return NULL;
-    return HAS(add_) ? redux_add : HAS(min_) ? (s ? redux_smin : redux_umin) : HAS(max_) ? (s ? redux_smax : redux_umax)
-         : NULL;
+    return HAS(add_)   ? redux_add
+           : HAS(min_) ? (s ? redux_smin : redux_umin)
+           : HAS(max_) ? (s ? redux_smax : redux_umax)
+                       : NULL;
 }
 
 static ptx_next_insn activemask(struct ptx_warp *w, const struct ptx_insn *i)
@@ -217,7 +260,10 @@ static ptx_next_insn activemask(struct ptx_warp *w, const struct ptx_insn *i)
     ACTIVE(w->mask) REG(uint32_t, i->d)[l] = w->mask;
     return i + 1;
 }
-SELECTOR(activemask) { return activemask; }
+SELECTOR(activemask)
+{
+    return activemask;
+}
 
 static ptx_next_insn elect(struct ptx_warp *w, const struct ptx_insn *i)
 {
@@ -233,4 +279,7 @@ static ptx_next_insn elect(struct ptx_warp *w, const struct ptx_insn *i)
     }
     return i + 1;
 }
-SELECTOR(elect) { return elect; }
+SELECTOR(elect)
+{
+    return elect;
+}

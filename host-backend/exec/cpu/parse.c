@@ -20,7 +20,8 @@ void ptx_log_add(struct ptx_log *log, const char *format, ...)
     wrote = vsnprintf(log->text + log->used, log->bytes - log->used, format, args);
     va_end(args);
     if (wrote > 0)
-        log->used = (size_t)wrote < log->bytes - log->used ? log->used + (size_t)wrote : log->bytes - 1;
+        log->used =
+            (size_t)wrote < log->bytes - log->used ? log->used + (size_t)wrote : log->bytes - 1;
 }
 
 bool ptx_error(struct ptx_parser *p, uint32_t line, const char *format, ...)
@@ -42,7 +43,8 @@ bool ptx_no_memory(struct ptx_parser *p)
 {
     if (!p->status) {
         p->status = VGPU_PTX_NO_MEMORY;
-        ptx_log_add(p->log, "%s:%u: error: the module needs too much memory\n", p->input, p->tok.line);
+        ptx_log_add(p->log, "%s:%u: error: the module needs too much memory\n", p->input,
+                    p->tok.line);
     }
     return false;
 }
@@ -79,7 +81,8 @@ bool ptx_is_punct(const struct ptx_parser *p, char c)
 
 bool ptx_is_dot(const struct ptx_parser *p, const char *name)
 {
-    return p->tok.kind == PTX_TOK_DOT && p->tok.bytes == strlen(name) && !memcmp(p->tok.text, name, p->tok.bytes);
+    return p->tok.kind == PTX_TOK_DOT && p->tok.bytes == strlen(name) &&
+           !memcmp(p->tok.text, name, p->tok.bytes);
 }
 
 bool ptx_take_punct(struct ptx_parser *p, char c)
@@ -137,7 +140,8 @@ struct ptx_sym *ptx_sym_find(struct ptx_parser *p, const char *name, uint32_t by
     return vgpu_map_find(&p->ir->names, name, bytes);
 }
 
-struct ptx_sym *ptx_sym_add(struct ptx_parser *p, const char *name, uint32_t bytes, enum ptx_sym_kind kind)
+struct ptx_sym *ptx_sym_add(struct ptx_parser *p, const char *name, uint32_t bytes,
+                            enum ptx_sym_kind kind)
 {
     struct vgpu_map *map = p->scope ? &p->scope->names : &p->ir->names;
     struct ptx_sym *sym = vgpu_arena_alloc(p->arena, 1, sizeof(*sym));
@@ -193,8 +197,9 @@ static bool parse_version(struct ptx_parser *p)
         minor = 9;
     p->ir->version = major * 10 + minor;
     if (p->ir->version < VGPU_PTX_ISA_MIN || p->ir->version > VGPU_PTX_ISA_MAX) {
-        ptx_error(p, p->tok.line, "PTX ISA version %.*s is not supported: %u.%u to %u.%u are", (int)p->tok.bytes, text,
-                  VGPU_PTX_ISA_MIN / 10, VGPU_PTX_ISA_MIN % 10, VGPU_PTX_ISA_MAX / 10, VGPU_PTX_ISA_MAX % 10);
+        ptx_error(p, p->tok.line, "PTX ISA version %.*s is not supported: %u.%u to %u.%u are",
+                  (int)p->tok.bytes, text, VGPU_PTX_ISA_MIN / 10, VGPU_PTX_ISA_MIN % 10,
+                  VGPU_PTX_ISA_MAX / 10, VGPU_PTX_ISA_MAX % 10);
         p->status = VGPU_PTX_TOO_NEW;
         return false;
     }
@@ -219,7 +224,8 @@ static bool parse_target(struct ptx_parser *p)
     return true;
 }
 
-bool ptx_parse_params(struct ptx_parser *p, struct ptx_var ***params, uint32_t *count, bool is_entry)
+bool ptx_parse_params(struct ptx_parser *p, struct ptx_var ***params, uint32_t *count,
+                      bool is_entry)
 {
     uint32_t capacity = 0, bytes = 0;
 
@@ -241,7 +247,8 @@ bool ptx_parse_params(struct ptx_parser *p, struct ptx_var ***params, uint32_t *
         (*params)[(*count)++] = var;
         offset = ((uint64_t)bytes + var->align - 1) & ~(uint64_t)(var->align - 1);
         if (offset + var->bytes > VGPU_PTX_MAX_PARAM_BYTES)
-            return ptx_error(p, p->tok.line, "more than %u bytes of parameters", VGPU_PTX_MAX_PARAM_BYTES);
+            return ptx_error(p, p->tok.line, "more than %u bytes of parameters",
+                             VGPU_PTX_MAX_PARAM_BYTES);
         var->address = offset;
         bytes = (uint32_t)(offset + var->bytes);
     } while (ptx_take_punct(p, ','));
@@ -275,8 +282,8 @@ static bool parse_dims(struct ptx_parser *p, uint32_t dims[3])
 
 static bool parse_func_directives(struct ptx_parser *p, struct ptx_func *func)
 {
-    static const char *const counted[] = {"minnctapersm", "maxnctapersm", "maxnreg", "maxclusterrank",
-                                          "reqnctapercluster"};
+    static const char *const counted[] = {"minnctapersm", "maxnctapersm", "maxnreg",
+                                          "maxclusterrank", "reqnctapercluster"};
     uint32_t ignored[3];
 
     while (p->tok.kind == PTX_TOK_DOT) {
@@ -296,8 +303,8 @@ static bool parse_func_directives(struct ptx_parser *p, struct ptx_func *func)
             ptx_skip_statement(p);
             continue;
         }
-        if (ptx_take_dot(p, "noreturn") || ptx_take_dot(p, "explicitcluster") || ptx_take_dot(p, "blocksareclusters") ||
-            ptx_take_dot(p, "unique"))
+        if (ptx_take_dot(p, "noreturn") || ptx_take_dot(p, "explicitcluster") ||
+            ptx_take_dot(p, "blocksareclusters") || ptx_take_dot(p, "unique"))
             continue;
         for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]) && !known; i++)
             known = ptx_take_dot(p, counted[i]);
@@ -313,7 +320,8 @@ static bool parse_func_directives(struct ptx_parser *p, struct ptx_func *func)
 
 static bool same_signature(const struct ptx_func *a, const struct ptx_func *b)
 {
-    if (a->is_entry != b->is_entry || a->param_count != b->param_count || a->ret_count != b->ret_count)
+    if (a->is_entry != b->is_entry || a->param_count != b->param_count ||
+        a->ret_count != b->ret_count)
         return false;
     for (uint32_t i = 0; i < a->param_count; i++)
         if (a->params[i]->bytes != b->params[i]->bytes)
@@ -365,7 +373,8 @@ static bool func_publish(struct ptx_parser *p, struct ptx_func **func, bool will
 
     if (sym) {
         if (sym->kind != PTX_SYM_FUNC || !same_signature(sym->func, *func))
-            return ptx_error(p, (*func)->line, "'%s' was declared differently before", (*func)->name);
+            return ptx_error(p, (*func)->line, "'%s' was declared differently before",
+                             (*func)->name);
         if (sym->func->has_body && will_have_body)
             return ptx_error(p, (*func)->line, "'%s' is defined twice", (*func)->name);
         if (will_have_body) {
@@ -446,9 +455,10 @@ static bool parse_alias(struct ptx_parser *p)
         return false;
     from = vgpu_map_find(&p->ir->names, name, name_bytes);
     to = vgpu_map_find(&p->ir->names, target, target_bytes);
-    if (!from || !to || from->kind != PTX_SYM_FUNC || to->kind != PTX_SYM_FUNC || !to->func->has_body ||
-        from->func->has_body || !same_signature(from->func, to->func))
-        return ptx_error(p, line, ".alias of something that is not a declared and a defined function");
+    if (!from || !to || from->kind != PTX_SYM_FUNC || to->kind != PTX_SYM_FUNC ||
+        !to->func->has_body || from->func->has_body || !same_signature(from->func, to->func))
+        return ptx_error(p, line,
+                         ".alias of something that is not a declared and a defined function");
     from->func->target = to->func;
     return true;
 }
@@ -525,8 +535,8 @@ static bool parse_module_item(struct ptx_parser *p)
     return unexpected(p, "a directive");
 }
 
-enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, const char *text, size_t bytes,
-                               struct ptx_log *log, struct ptx_module_ir **ir)
+enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, const char *text,
+                               size_t bytes, struct ptx_log *log, struct ptx_module_ir **ir)
 {
     struct ptx_parser p = {.arena = arena, .log = log, .input = input};
 

@@ -22,7 +22,15 @@ struct ptx_log {
     size_t used;
 };
 
-enum ptx_sym_kind { PTX_SYM_REG, PTX_SYM_REGS, PTX_SYM_VAR, PTX_SYM_FUNC, PTX_SYM_LABEL, PTX_SYM_TARGETS, PTX_SYM_PROTO };
+enum ptx_sym_kind {
+    PTX_SYM_REG,
+    PTX_SYM_REGS,
+    PTX_SYM_VAR,
+    PTX_SYM_FUNC,
+    PTX_SYM_LABEL,
+    PTX_SYM_TARGETS,
+    PTX_SYM_PROTO
+};
 
 struct ptx_sym {
     enum ptx_sym_kind kind;
@@ -39,7 +47,7 @@ struct ptx_fixup {
     const char *name;
     uint32_t name_bytes;
     uint32_t line;
-    uint32_t *where; /* receives the instruction index */
+    uint32_t *where;          /* receives the instruction index */
     struct ptx_call *targets; /* or the list named by it */
     struct ptx_fixup *next;
 };
@@ -62,15 +70,16 @@ struct ptx_parser {
     const char *input;
     struct ptx_func *func;
     struct ptx_scope *scope;
-    struct vgpu_map used_regs; /* of the function: name -> register + 1 */
+    struct vgpu_map used_regs;   /* of the function: name -> register + 1 */
     enum vgpu_ptx_status status; /* of the first error; UNSUPPORTED does not end the parse */
     uint32_t unsupported;
 };
 
-enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, const char *text, size_t bytes,
-                               struct ptx_log *log, struct ptx_module_ir **ir);
+enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, const char *text,
+                               size_t bytes, struct ptx_log *log, struct ptx_module_ir **ir);
 
-__attribute__((format(printf, 2, 3))) void ptx_log_add(struct ptx_log *log, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void ptx_log_add(struct ptx_log *log, const char *format,
+                                                       ...);
 
 /* parse.c */
 void ptx_next(struct ptx_parser *p);
@@ -79,20 +88,23 @@ bool ptx_is_dot(const struct ptx_parser *p, const char *name);
 bool ptx_take_punct(struct ptx_parser *p, char c); /* takes it if it is there */
 bool ptx_take_dot(struct ptx_parser *p, const char *name);
 __attribute__((warn_unused_result)) bool ptx_expect(struct ptx_parser *p, char c);
-__attribute__((warn_unused_result)) bool ptx_expect_name(struct ptx_parser *p, const char **name, uint32_t *bytes);
+__attribute__((warn_unused_result)) bool ptx_expect_name(struct ptx_parser *p, const char **name,
+                                                         uint32_t *bytes);
 /* Always false, so that a caller can return it. */
-__attribute__((format(printf, 3, 4))) bool ptx_error(struct ptx_parser *p, uint32_t line, const char *format, ...);
+__attribute__((format(printf, 3, 4))) bool ptx_error(struct ptx_parser *p, uint32_t line,
+                                                     const char *format, ...);
 bool ptx_no_memory(struct ptx_parser *p);
-__attribute__((format(printf, 3, 4))) void ptx_unsupported(struct ptx_parser *p, uint32_t line, const char *format,
-                                                           ...);
+__attribute__((format(printf, 3, 4))) void ptx_unsupported(struct ptx_parser *p, uint32_t line,
+                                                           const char *format, ...);
 struct ptx_sym *ptx_sym_find(struct ptx_parser *p, const char *name, uint32_t bytes);
-__attribute__((warn_unused_result)) struct ptx_sym *ptx_sym_add(struct ptx_parser *p, const char *name,
-                                                                uint32_t bytes, enum ptx_sym_kind kind);
+__attribute__((warn_unused_result)) struct ptx_sym *
+ptx_sym_add(struct ptx_parser *p, const char *name, uint32_t bytes, enum ptx_sym_kind kind);
 void ptx_skip_line(struct ptx_parser *p, uint32_t line);
 void ptx_skip_statement(struct ptx_parser *p);
-__attribute__((warn_unused_result)) bool ptx_parse_params(struct ptx_parser *p, struct ptx_var ***params,
-                                                          uint32_t *count, bool is_entry);
-__attribute__((warn_unused_result)) bool ptx_parse_proto(struct ptx_parser *p, struct ptx_func **proto);
+__attribute__((warn_unused_result)) bool
+ptx_parse_params(struct ptx_parser *p, struct ptx_var ***params, uint32_t *count, bool is_entry);
+__attribute__((warn_unused_result)) bool ptx_parse_proto(struct ptx_parser *p,
+                                                         struct ptx_func **proto);
 
 /* parse_var.c */
 struct ptx_linkage {
@@ -100,15 +112,18 @@ struct ptx_linkage {
 };
 __attribute__((warn_unused_result)) bool ptx_parse_var(struct ptx_parser *p, enum ptx_space space,
                                                        const struct ptx_linkage *linkage);
-__attribute__((warn_unused_result)) bool ptx_parse_param_var(struct ptx_parser *p, struct ptx_var **var);
-__attribute__((warn_unused_result)) bool ptx_parse_constant(struct ptx_parser *p, uint64_t *value, bool *is_float);
+__attribute__((warn_unused_result)) bool ptx_parse_param_var(struct ptx_parser *p,
+                                                             struct ptx_var **var);
+__attribute__((warn_unused_result)) bool ptx_parse_constant(struct ptx_parser *p, uint64_t *value,
+                                                            bool *is_float);
 
 /* parse_body.c */
 __attribute__((warn_unused_result)) bool ptx_parse_body(struct ptx_parser *p);
-__attribute__((warn_unused_result)) struct ptx_inst *ptx_inst_add(struct ptx_parser *p, enum ptx_opcode op,
-                                                                  uint32_t line);
-__attribute__((warn_unused_result)) bool ptx_label_use(struct ptx_parser *p, const char *name, uint32_t bytes,
-                                                       uint32_t line, uint32_t *where, struct ptx_call *targets);
+__attribute__((warn_unused_result)) struct ptx_inst *
+ptx_inst_add(struct ptx_parser *p, enum ptx_opcode op, uint32_t line);
+__attribute__((warn_unused_result)) bool ptx_label_use(struct ptx_parser *p, const char *name,
+                                                       uint32_t bytes, uint32_t line,
+                                                       uint32_t *where, struct ptx_call *targets);
 /* The register of that name, made on first use; false: not a register. */
 bool ptx_reg_find(struct ptx_parser *p, const char *name, uint32_t bytes, uint32_t *id);
 

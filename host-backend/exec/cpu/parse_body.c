@@ -38,8 +38,10 @@ static bool reg_new(struct ptx_parser *p, uint8_t type, uint32_t *id)
     struct ptx_func *func = p->func;
 
     if (func->reg_count >= PTX_MAX_REGISTERS)
-        return ptx_error(p, p->tok.line, "more than %u registers in one function", PTX_MAX_REGISTERS);
-    if (!vgpu_arena_grow(p->arena, (void **)&func->regs, &func->reg_capacity, func->reg_count, sizeof(*func->regs)))
+        return ptx_error(p, p->tok.line, "more than %u registers in one function",
+                         PTX_MAX_REGISTERS);
+    if (!vgpu_arena_grow(p->arena, (void **)&func->regs, &func->reg_capacity, func->reg_count,
+                         sizeof(*func->regs)))
         return ptx_no_memory(p);
     func->regs[func->reg_count].type = type;
     *id = func->reg_count++;
@@ -51,7 +53,8 @@ static struct ptx_sym *regs_find(struct ptx_scope *scope, const char *name, uint
 {
     uint32_t digits = 0;
 
-    while (digits < bytes && name[bytes - digits - 1] >= '0' && name[bytes - digits - 1] <= '9' && digits < 8) {
+    while (digits < bytes && name[bytes - digits - 1] >= '0' && name[bytes - digits - 1] <= '9' &&
+           digits < 8) {
         uint64_t number = 0;
         struct ptx_sym *sym;
 
@@ -95,8 +98,8 @@ bool ptx_reg_find(struct ptx_parser *p, const char *name, uint32_t bytes, uint32
     return false;
 }
 
-bool ptx_label_use(struct ptx_parser *p, const char *name, uint32_t bytes, uint32_t line, uint32_t *where,
-                   struct ptx_call *targets)
+bool ptx_label_use(struct ptx_parser *p, const char *name, uint32_t bytes, uint32_t line,
+                   uint32_t *where, struct ptx_call *targets)
 {
     struct ptx_fixup *fixup = vgpu_arena_alloc(p->arena, 1, sizeof(*fixup));
 
@@ -171,7 +174,8 @@ static bool parse_reg(struct ptx_parser *p)
         return true;
     }
     if (type == PTX_T_none || type > PTX_T_s16x2 || ptx_type_bytes(type) > 8)
-        return ptx_error(p, p->tok.line, "'.%.*s' is not a register type", (int)(p->tok.bytes & 31), p->tok.text);
+        return ptx_error(p, p->tok.line, "'.%.*s' is not a register type", (int)(p->tok.bytes & 31),
+                         p->tok.text);
     ptx_next(p);
     do {
         const char *name;
@@ -181,7 +185,8 @@ static bool parse_reg(struct ptx_parser *p)
         if (!ptx_expect_name(p, &name, &bytes))
             return false;
         if (vgpu_map_find(&p->scope->names, name, bytes))
-            return ptx_error(p, p->tok.line, "'%.*s' is declared twice", (int)(bytes < 80 ? bytes : 80), name);
+            return ptx_error(p, p->tok.line, "'%.*s' is declared twice",
+                             (int)(bytes < 80 ? bytes : 80), name);
         if (ptx_take_punct(p, '<')) {
             if (p->tok.kind != PTX_TOK_INT || p->tok.bits > UINT32_MAX)
                 return ptx_error(p, p->tok.line, "expected a register count");
@@ -209,7 +214,8 @@ static bool param_place(struct ptx_parser *p, struct ptx_var *var)
     uint64_t offset = ((uint64_t)p->func->local_bytes + align - 1) & ~(uint64_t)(align - 1);
 
     if (offset + var->bytes > VGPU_PTX_MAX_LOCAL_BYTES)
-        return ptx_error(p, var->line, "more than %u bytes of local memory", VGPU_PTX_MAX_LOCAL_BYTES);
+        return ptx_error(p, var->line, "more than %u bytes of local memory",
+                         VGPU_PTX_MAX_LOCAL_BYTES);
     var->space = PTX_SPACE_LOCAL;
     var->address = offset;
     p->func->local_bytes = (uint32_t)((offset + var->bytes + 7) & ~7ull);
@@ -270,7 +276,8 @@ static bool parse_branch_targets(struct ptx_parser *p, struct ptx_sym *sym)
     if (!sym->targets->targets)
         return ptx_no_memory(p);
     for (uint32_t i = 0; i < count; i++)
-        if (!ptx_label_use(p, names[i].text, names[i].bytes, p->tok.line, &sym->targets->targets[i], NULL))
+        if (!ptx_label_use(p, names[i].text, names[i].bytes, p->tok.line, &sym->targets->targets[i],
+                           NULL))
             return false;
     return ptx_expect(p, ';');
 }
@@ -284,7 +291,8 @@ static bool parse_label(struct ptx_parser *p)
     if (!ptx_expect_name(p, &name, &bytes) || !ptx_expect(p, ':'))
         return false;
     if (vgpu_map_find(&p->scope->names, name, bytes))
-        return ptx_error(p, p->tok.line, "'%.*s' is declared twice", (int)(bytes < 80 ? bytes : 80), name);
+        return ptx_error(p, p->tok.line, "'%.*s' is declared twice", (int)(bytes < 80 ? bytes : 80),
+                         name);
     sym = ptx_sym_add(p, name, bytes, PTX_SYM_LABEL);
     if (!sym)
         return false;
@@ -309,7 +317,8 @@ static bool parse_label(struct ptx_parser *p)
                 return false;
             func = vgpu_map_find(&p->ir->names, target, target_bytes);
             if (!func || func->kind != PTX_SYM_FUNC)
-                return ptx_error(p, p->tok.line, "'%.*s' is not a function", (int)(target_bytes & 63), target);
+                return ptx_error(p, p->tok.line, "'%.*s' is not a function",
+                                 (int)(target_bytes & 63), target);
             sym->func = func->func;
         } while (ptx_take_punct(p, ','));
         return ptx_expect(p, ';');
@@ -326,9 +335,11 @@ static bool parse_guard(struct ptx_parser *p, uint32_t *guard, bool *negate)
     if (!ptx_expect_name(p, &name, &bytes))
         return false;
     if (!ptx_reg_find(p, name, bytes, guard))
-        return ptx_error(p, p->tok.line, "'%.*s' is not a register", (int)(bytes < 80 ? bytes : 80), name);
+        return ptx_error(p, p->tok.line, "'%.*s' is not a register", (int)(bytes < 80 ? bytes : 80),
+                         name);
     if (p->func->regs[*guard].type != PTX_T_pred)
-        return ptx_error(p, p->tok.line, "the guard '%.*s' is not a predicate", (int)(bytes < 80 ? bytes : 80), name);
+        return ptx_error(p, p->tok.line, "the guard '%.*s' is not a predicate",
+                         (int)(bytes < 80 ? bytes : 80), name);
     return true;
 }
 
@@ -387,7 +398,8 @@ static bool body_params(struct ptx_parser *p)
     struct ptx_func *func = p->func;
 
     for (uint32_t i = 0; i < func->param_count; i++)
-        if ((!func->is_entry && !param_place(p, func->params[i])) || !param_publish(p, func->params[i]))
+        if ((!func->is_entry && !param_place(p, func->params[i])) ||
+            !param_publish(p, func->params[i]))
             return false;
     for (uint32_t i = 0; i < func->ret_count; i++)
         if (!param_place(p, func->rets[i]) || !param_publish(p, func->rets[i]))

@@ -30,8 +30,8 @@ static bool parse_suffixes(struct ptx_parser *p, struct suffixes *s, bool *unkno
         enum ptx_type type = ptx_type_find(p->tok.text, p->tok.bytes);
         size_t used = strlen(s->text);
 
-        snprintf(s->text + used, sizeof(s->text) - used, ".%.*s", (int)(p->tok.bytes < 40 ? p->tok.bytes : 40),
-                 p->tok.text);
+        snprintf(s->text + used, sizeof(s->text) - used, ".%.*s",
+                 (int)(p->tok.bytes < 40 ? p->tok.bytes : 40), p->tok.text);
         if (type != PTX_T_none) {
             if (s->type_count == 4)
                 *unknown = true;
@@ -170,7 +170,8 @@ static bool parse_memory(struct ptx_parser *p, struct ptx_operand *operand)
         if (!parse_offset(p, operand))
             return false;
     } else if (base->kind != PTX_O_IMM || base->is_float || base->is_f32) {
-        return ptx_error(p, p->tok.line, "an address that is neither a register, a variable nor a number");
+        return ptx_error(p, p->tok.line,
+                         "an address that is neither a register, a variable nor a number");
     }
     operand->kind = PTX_O_MEM;
     operand->vec = base;
@@ -269,15 +270,16 @@ static uint32_t reg_bytes(const struct ptx_parser *p, uint32_t id)
     return ptx_type_bytes(p->func->regs[id].type);
 }
 
-static bool check_dest(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o, uint32_t bytes,
-                       bool wide_ok)
+static bool check_dest(struct ptx_parser *p, const struct ptx_inst *inst,
+                       const struct ptx_operand *o, uint32_t bytes, bool wide_ok)
 {
     if (o->kind == PTX_O_SINK)
         return true;
     if (o->kind != PTX_O_REG)
         return bad(p, inst, "the destination is not a register");
     if (bytes == 0)
-        return p->func->regs[o->id].type == PTX_T_pred || bad(p, inst, "the destination is not a predicate");
+        return p->func->regs[o->id].type == PTX_T_pred ||
+               bad(p, inst, "the destination is not a predicate");
     if (p->func->regs[o->id].type == PTX_T_pred)
         return bad(p, inst, "the destination is a predicate");
     if (wide_ok ? reg_bytes(p, o->id) < bytes : reg_bytes(p, o->id) != bytes)
@@ -285,8 +287,8 @@ static bool check_dest(struct ptx_parser *p, const struct ptx_inst *inst, const 
     return true;
 }
 
-static bool check_source(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o,
-                         uint32_t bytes, bool is_float, bool wide_ok)
+static bool check_source(struct ptx_parser *p, const struct ptx_inst *inst,
+                         const struct ptx_operand *o, uint32_t bytes, bool is_float, bool wide_ok)
 {
     if (o->kind == PTX_O_IMM) {
         if (o->is_float || o->is_f32)
@@ -297,14 +299,16 @@ static bool check_source(struct ptx_parser *p, const struct ptx_inst *inst, cons
         return true;
     }
     if (o->kind == PTX_O_SREG)
-        return ptx_sreg_info(o->id)->bytes == bytes || (ptx_sreg_info(o->id)->bytes == 4 && bytes == 2) ||
+        return ptx_sreg_info(o->id)->bytes == bytes ||
+               (ptx_sreg_info(o->id)->bytes == 4 && bytes == 2) ||
                bad(p, inst, "the special register has another size");
     if (o->kind == PTX_O_VAR)
         return bytes == 8 || bytes == 4 || bad(p, inst, "an address needs 32 or 64 bits");
     if (o->kind != PTX_O_REG)
         return bad(p, inst, "an operand of the wrong kind");
     if (bytes == 0)
-        return p->func->regs[o->id].type == PTX_T_pred || bad(p, inst, "a source is not a predicate");
+        return p->func->regs[o->id].type == PTX_T_pred ||
+               bad(p, inst, "a source is not a predicate");
     if (p->func->regs[o->id].type == PTX_T_pred)
         return bad(p, inst, "a source is a predicate");
     if (wide_ok ? reg_bytes(p, o->id) < bytes : reg_bytes(p, o->id) != bytes)
@@ -312,11 +316,13 @@ static bool check_source(struct ptx_parser *p, const struct ptx_inst *inst, cons
     return true;
 }
 
-static bool check_pair(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o, uint32_t bytes)
+static bool check_pair(struct ptx_parser *p, const struct ptx_inst *inst,
+                       const struct ptx_operand *o, uint32_t bytes)
 {
     if (!o->pair)
         return check_dest(p, inst, o, bytes, false);
-    return check_dest(p, inst, &o->vec[0], bytes, false) && check_dest(p, inst, &o->vec[1], 0, false);
+    return check_dest(p, inst, &o->vec[0], bytes, false) &&
+           check_dest(p, inst, &o->vec[1], 0, false);
 }
 
 static uint32_t vector_count(const struct ptx_inst *inst)
@@ -324,7 +330,8 @@ static uint32_t vector_count(const struct ptx_inst *inst)
     return ptx_mods_has(&inst->mods, PTX_M_v2) ? 2 : ptx_mods_has(&inst->mods, PTX_M_v4) ? 4 : 1;
 }
 
-static bool check_vector(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o, bool is_dest)
+static bool check_vector(struct ptx_parser *p, const struct ptx_inst *inst,
+                         const struct ptx_operand *o, bool is_dest)
 {
     uint32_t want = vector_count(inst), bytes = ptx_type_bytes(inst->types[0]);
     bool is_float = ptx_type_is_float(inst->types[0]);
@@ -334,7 +341,8 @@ static bool check_vector(struct ptx_parser *p, const struct ptx_inst *inst, cons
     if (want == 1 && o->kind == PTX_O_VEC && !o->pair && o->count == 1)
         o = &o->vec[0];
     if (want == 1)
-        return is_dest ? check_dest(p, inst, o, bytes, true) : check_source(p, inst, o, bytes, is_float, true);
+        return is_dest ? check_dest(p, inst, o, bytes, true)
+                       : check_source(p, inst, o, bytes, is_float, true);
     if (o->kind != PTX_O_VEC || o->pair || o->count != want)
         return bad(p, inst, "the vector operand has another number of elements");
     for (uint32_t i = 0; i < want; i++)
@@ -344,21 +352,25 @@ static bool check_vector(struct ptx_parser *p, const struct ptx_inst *inst, cons
     return true;
 }
 
-static bool check_memory(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o)
+static bool check_memory(struct ptx_parser *p, const struct ptx_inst *inst,
+                         const struct ptx_operand *o)
 {
     const struct ptx_operand *base = o->vec;
 
     if (o->kind != PTX_O_MEM)
         return bad(p, inst, "expected an address in brackets");
-    if (base->kind == PTX_O_REG && (p->func->regs[base->id].type == PTX_T_pred || reg_bytes(p, base->id) < 4))
+    if (base->kind == PTX_O_REG &&
+        (p->func->regs[base->id].type == PTX_T_pred || reg_bytes(p, base->id) < 4))
         return bad(p, inst, "an address register needs 32 or 64 bits");
     return true;
 }
 
-static bool check_operand(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o, char letter)
+static bool check_operand(struct ptx_parser *p, const struct ptx_inst *inst,
+                          const struct ptx_operand *o, char letter)
 {
     uint32_t bytes = ptx_type_bytes(inst->types[0]), second = ptx_type_bytes(inst->types[1]);
-    bool is_float = ptx_type_is_float(inst->types[0]), second_float = ptx_type_is_float(inst->types[1]);
+    bool is_float = ptx_type_is_float(inst->types[0]),
+         second_float = ptx_type_is_float(inst->types[1]);
 
     switch (letter) {
     case 'd': return check_dest(p, inst, o, bytes, false);
@@ -378,13 +390,19 @@ static bool check_operand(struct ptx_parser *p, const struct ptx_inst *inst, con
     case 'u': return check_source(p, inst, o, 4, false, false);
     case 'c': return check_source(p, inst, o, 4, false, false);
     case 'l': return check_source(p, inst, o, 8, false, false);
-    case 'a': return check_source(p, inst, o, inst->type_count ? bytes : o->kind == PTX_O_REG ? reg_bytes(p, o->id) : 8,
-                                  false, false);
+    case 'a':
+        return check_source(p, inst, o,
+                            inst->type_count       ? bytes
+                            : o->kind == PTX_O_REG ? reg_bytes(p, o->id)
+                                                   : 8,
+                            false, false);
     case 'p': return check_source(p, inst, o, 0, false, false);
     case 'V': return check_vector(p, inst, o, true);
     case 'v': return check_vector(p, inst, o, false);
     case '[': return check_memory(p, inst, o);
-    case 'I': return (o->kind == PTX_O_IMM && !o->is_float && !o->is_f32) || bad(p, inst, "expected an integer constant");
+    case 'I':
+        return (o->kind == PTX_O_IMM && !o->is_float && !o->is_f32) ||
+               bad(p, inst, "expected an integer constant");
     default: return bad(p, inst, "an operand that is not understood");
     }
 }
@@ -392,7 +410,8 @@ static bool check_operand(struct ptx_parser *p, const struct ptx_inst *inst, con
 /* Operands whose letters depend on modifiers. */
 static const char *signature_of(const struct ptx_parser *p, const struct ptx_inst *inst)
 {
-    bool ballot = ptx_mods_has(&inst->mods, PTX_M_ballot), popc = ptx_mods_has(&inst->mods, PTX_M_popc_);
+    bool ballot = ptx_mods_has(&inst->mods, PTX_M_ballot),
+         popc = ptx_mods_has(&inst->mods, PTX_M_popc_);
 
     switch (inst->op) {
     case PTX_OP_vote_sync: return ballot ? "ypu" : "Ppu";
@@ -403,7 +422,9 @@ static const char *signature_of(const struct ptx_parser *p, const struct ptx_ins
     case PTX_OP_mbarrier_try: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u?u" : "P[l?u";
     case PTX_OP_cp_async: /* the source size, or a predicate that says to ignore the source */
         return inst->operand_count > 3 && inst->operands[3].kind == PTX_O_REG &&
-                       p->func->regs[inst->operands[3].id].type == PTX_T_pred ? "[[Ip?l" : "[[I?ul";
+                       p->func->regs[inst->operands[3].id].type == PTX_T_pred
+                   ? "[[Ip?l"
+                   : "[[I?ul";
     case PTX_OP_bar_red:
     case PTX_OP_barrier_red:
         if (inst->operand_count == 4)
@@ -433,8 +454,8 @@ static bool check_signature(struct ptx_parser *p, const struct ptx_inst *inst)
     return at == inst->operand_count || bad(p, inst, "too many operands");
 }
 
-static bool check_mov_vector(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *vec,
-                             bool is_dest)
+static bool check_mov_vector(struct ptx_parser *p, const struct ptx_inst *inst,
+                             const struct ptx_operand *vec, bool is_dest)
 {
     uint32_t bytes = ptx_type_bytes(inst->types[0]);
 
@@ -474,7 +495,8 @@ static bool check_special(struct ptx_parser *p, struct ptx_inst *inst)
     switch (inst->op) {
     case PTX_OP_setp:
     case PTX_OP_set: {
-        bool combines = ptx_mods_has(&inst->mods, PTX_M_and_) || ptx_mods_has(&inst->mods, PTX_M_or_) ||
+        bool combines = ptx_mods_has(&inst->mods, PTX_M_and_) ||
+                        ptx_mods_has(&inst->mods, PTX_M_or_) ||
                         ptx_mods_has(&inst->mods, PTX_M_xor_);
 
         return combines == (n == 4) || bad(p, inst, "a boolean operator goes with a third source");
@@ -486,18 +508,18 @@ static bool check_special(struct ptx_parser *p, struct ptx_inst *inst)
     }
     case PTX_OP_ld:
     case PTX_OP_st:
-        return (n == 3) == ptx_mods_has(&inst->mods, PTX_M_hint_operand) || bad(p, inst, "too many operands");
+        return (n == 3) == ptx_mods_has(&inst->mods, PTX_M_hint_operand) ||
+               bad(p, inst, "too many operands");
     case PTX_OP_cp_async:
-        return o[2].bits == 4 || o[2].bits == 8 || o[2].bits == 16 || bad(p, inst, "the size is not 4, 8 or 16");
+        return o[2].bits == 4 || o[2].bits == 8 || o[2].bits == 16 ||
+               bad(p, inst, "the size is not 4, 8 or 16");
     case PTX_OP_min:
     case PTX_OP_max:
         return n == 3 || inst->types[0] == PTX_T_f32 || bad(p, inst, "too many operands");
     case PTX_OP_lop3:
     case PTX_OP_lop3p:
-    case PTX_OP_lop3q:
-        return o[4].bits <= 255 || bad(p, inst, "the look-up table is one byte");
-    default:
-        return true;
+    case PTX_OP_lop3q: return o[4].bits <= 255 || bad(p, inst, "the look-up table is one byte");
+    default: return true;
     }
 }
 
@@ -527,7 +549,8 @@ static bool parse_brx(struct ptx_parser *p, struct ptx_inst *inst)
     if (!inst->operands || !inst->call)
         return ptx_no_memory(p);
     inst->operand_count = 1;
-    if (!parse_operand(p, &inst->operands[0], 0) || !check_source(p, inst, &inst->operands[0], 4, false, false))
+    if (!parse_operand(p, &inst->operands[0], 0) ||
+        !check_source(p, inst, &inst->operands[0], 4, false, false))
         return false;
     if (!ptx_expect(p, ',') || !ptx_expect_name(p, &name, &bytes))
         return false;
@@ -552,7 +575,8 @@ static bool parse_call_list(struct ptx_parser *p, struct ptx_operand **list, uin
             return false;
         if (operand.kind != PTX_O_REG && operand.kind != PTX_O_IMM &&
             !(operand.kind == PTX_O_VAR && operand.var->space == PTX_SPACE_LOCAL && !operand.bits))
-            return ptx_error(p, p->tok.line, "an argument is neither a .param variable, a register nor a constant");
+            return ptx_error(p, p->tok.line,
+                             "an argument is neither a .param variable, a register nor a constant");
         if (!vgpu_arena_grow(p->arena, (void **)list, &capacity, *count, sizeof(**list)))
             return ptx_no_memory(p);
         (*list)[(*count)++] = operand;
@@ -574,14 +598,16 @@ static bool parse_call_target(struct ptx_parser *p, struct ptx_inst *inst)
         inst->call->func = target->func;
         return true;
     }
-    if (target->kind != PTX_O_REG || p->func->regs[target->id].type == PTX_T_pred || reg_bytes(p, target->id) != 8)
+    if (target->kind != PTX_O_REG || p->func->regs[target->id].type == PTX_T_pred ||
+        reg_bytes(p, target->id) != 8)
         return bad(p, inst, "the target is neither a function nor a 64-bit register");
     inst->call->target = target;
     return true;
 }
 
-static bool check_call_args(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *args,
-                            uint32_t count, struct ptx_var *const *params, uint32_t param_count)
+static bool check_call_args(struct ptx_parser *p, const struct ptx_inst *inst,
+                            const struct ptx_operand *args, uint32_t count,
+                            struct ptx_var *const *params, uint32_t param_count)
 {
     if (count != param_count)
         return bad(p, inst, "another number of arguments than the function has");
@@ -590,8 +616,8 @@ static bool check_call_args(struct ptx_parser *p, const struct ptx_inst *inst, c
 
         if (args[i].kind == PTX_O_VAR && args[i].var->bytes != bytes)
             return bad(p, inst, "an argument's size differs from the parameter's");
-        if (args[i].kind == PTX_O_REG &&
-            (p->func->regs[args[i].id].type == PTX_T_pred || reg_bytes(p, args[i].id) < bytes || bytes > 8))
+        if (args[i].kind == PTX_O_REG && (p->func->regs[args[i].id].type == PTX_T_pred ||
+                                          reg_bytes(p, args[i].id) < bytes || bytes > 8))
             return bad(p, inst, "an argument's size differs from the parameter's");
     }
     return true;
@@ -605,7 +631,8 @@ static bool parse_call(struct ptx_parser *p, struct ptx_inst *inst)
     if (!call)
         return ptx_no_memory(p);
     inst->call = call;
-    if (ptx_is_punct(p, '(') && (!parse_call_list(p, &call->rets, &call->ret_count) || !ptx_expect(p, ',')))
+    if (ptx_is_punct(p, '(') &&
+        (!parse_call_list(p, &call->rets, &call->ret_count) || !ptx_expect(p, ',')))
         return false;
     if (!parse_call_target(p, inst))
         return false;
@@ -615,7 +642,8 @@ static bool parse_call(struct ptx_parser *p, struct ptx_inst *inst)
 
         if (ptx_is_punct(p, '(') && !parse_call_list(p, &call->args, &call->arg_count))
             return false;
-        if ((ptx_take_punct(p, ',') || p->tok.kind == PTX_TOK_NAME) && !ptx_expect_name(p, &name, &bytes))
+        if ((ptx_take_punct(p, ',') || p->tok.kind == PTX_TOK_NAME) &&
+            !ptx_expect_name(p, &name, &bytes))
             return false;
         if (name) {
             struct ptx_sym *sym = ptx_sym_find(p, name, bytes);
@@ -631,7 +659,8 @@ static bool parse_call(struct ptx_parser *p, struct ptx_inst *inst)
     for (uint32_t i = 0; i < call->ret_count; i++)
         if (call->rets[i].kind == PTX_O_IMM)
             return bad(p, inst, "a constant cannot receive a result");
-    return check_call_args(p, inst, call->args, call->arg_count, callee->params, callee->param_count) &&
+    return check_call_args(p, inst, call->args, call->arg_count, callee->params,
+                           callee->param_count) &&
            check_call_args(p, inst, call->rets, call->ret_count, callee->rets, callee->ret_count);
 }
 
@@ -675,14 +704,17 @@ bool ptx_parse_instruction(struct ptx_parser *p, uint32_t guard, bool guard_nega
         return false;
     snprintf(s.text, sizeof(s.text), "%.*s", (int)(bytes < 40 ? bytes : 40), name);
     first = ptx_op_find(name, bytes);
-    if (first == PTX_OP_COUNT && p->tok.kind != PTX_TOK_DOT && p->tok.kind != PTX_TOK_NAME && !ptx_is_punct(p, ';'))
+    if (first == PTX_OP_COUNT && p->tok.kind != PTX_TOK_DOT && p->tok.kind != PTX_TOK_NAME &&
+        !ptx_is_punct(p, ';'))
         return ptx_error(p, line, "expected an instruction near '%s'", s.text);
     if (!parse_suffixes(p, &s, &unknown))
         reason = "a suffix that is not known";
-    for (op = first; op < PTX_OP_COUNT && !strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name); op++)
+    for (op = first; op < PTX_OP_COUNT && !strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name);
+         op++)
         if (mods_subset(&ptx_op_info(op)->need, &s.mods))
             break;
-    if (first != PTX_OP_COUNT && (op == PTX_OP_COUNT || strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name)))
+    if (first != PTX_OP_COUNT &&
+        (op == PTX_OP_COUNT || strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name)))
         op = PTX_OP_COUNT;
     else if (first != PTX_OP_COUNT && (!unknown || (ptx_op_info(op)->flags & PTX_F_REFUSE)))
         reason = row_refuses(ptx_op_info(op), &s);

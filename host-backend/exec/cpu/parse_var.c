@@ -17,7 +17,8 @@ struct value {
     bool is_f32;   /* bits of a float */
 };
 
-static bool parse_expr(struct ptx_parser *p, struct value *value, uint32_t min_rank, uint32_t depth);
+static bool parse_expr(struct ptx_parser *p, struct value *value, uint32_t min_rank,
+                       uint32_t depth);
 
 static double value_double(const struct value *value)
 {
@@ -94,7 +95,8 @@ static bool parse_primary(struct ptx_parser *p, struct value *value, uint32_t de
         value->is_f32 = p->tok.kind == PTX_TOK_F32;
         value->is_float = p->tok.kind == PTX_TOK_F64;
     } else {
-        return ptx_error(p, p->tok.line, "expected a constant near '%.*s'", (int)(p->tok.bytes & 31), p->tok.text);
+        return ptx_error(p, p->tok.line, "expected a constant near '%.*s'",
+                         (int)(p->tok.bytes & 31), p->tok.text);
     }
     ptx_next(p);
     return true;
@@ -113,14 +115,19 @@ static uint32_t binary_rank(const struct ptx_parser *p)
     case '|': return 4;
     case '^': return 5;
     case '&': return 6;
-    case '<': case '>': return 8;
-    case '+': case '-': return 10;
-    case '*': case '/': case '%': return 11;
+    case '<':
+    case '>': return 8;
+    case '+':
+    case '-': return 10;
+    case '*':
+    case '/':
+    case '%': return 11;
     default: return 0;
     }
 }
 
-static bool apply_divide(struct ptx_parser *p, char op, struct value *a, const struct value *b, bool is_unsigned)
+static bool apply_divide(struct ptx_parser *p, char op, struct value *a, const struct value *b,
+                         bool is_unsigned)
 {
     if (!b->bits)
         return ptx_error(p, p->tok.line, "division by zero in a constant");
@@ -129,7 +136,8 @@ static bool apply_divide(struct ptx_parser *p, char op, struct value *a, const s
     else if ((int64_t)b->bits == -1)
         a->bits = op == '/' ? 0 - a->bits : 0;
     else
-        a->bits = (uint64_t)(op == '/' ? (int64_t)a->bits / (int64_t)b->bits : (int64_t)a->bits % (int64_t)b->bits);
+        a->bits = (uint64_t)(op == '/' ? (int64_t)a->bits / (int64_t)b->bits
+                                       : (int64_t)a->bits % (int64_t)b->bits);
     return true;
 }
 
@@ -172,8 +180,12 @@ static bool apply(struct ptx_parser *p, char op, char op2, struct value *a, cons
     else if (op == '/' || op == '%')
         return apply_divide(p, op, a, b, u);
     else
-        a->bits = op == '+' ? ua + ub : op == '-' ? ua - ub : op == '*' ? ua * ub : op == '&' ? (ua & ub)
-                : op == '|' ? (ua | ub) : (ua ^ ub);
+        a->bits = op == '+'   ? ua + ub
+                  : op == '-' ? ua - ub
+                  : op == '*' ? ua * ub
+                  : op == '&' ? (ua & ub)
+                  : op == '|' ? (ua | ub)
+                              : (ua ^ ub);
     return true;
 }
 
@@ -181,7 +193,8 @@ static bool parse_choice(struct ptx_parser *p, struct value *value, uint32_t dep
 {
     struct value yes, no;
 
-    if (!parse_expr(p, &yes, 1, depth + 1) || !ptx_expect(p, ':') || !parse_expr(p, &no, 1, depth + 1))
+    if (!parse_expr(p, &yes, 1, depth + 1) || !ptx_expect(p, ':') ||
+        !parse_expr(p, &no, 1, depth + 1))
         return false;
     *value = value->bits ? yes : no;
     return true;
@@ -241,7 +254,8 @@ static bool var_append(struct ptx_parser *p, struct ptx_var *var)
 }
 
 /* An address in an initialiser: name, generic(name), with +- constant, or mask(bits, name). */
-static bool parse_init_address(struct ptx_parser *p, struct ptx_var *var, uint64_t offset, uint32_t bytes)
+static bool parse_init_address(struct ptx_parser *p, struct ptx_var *var, uint64_t offset,
+                               uint32_t bytes)
 {
     struct ptx_reloc *reloc = vgpu_arena_alloc(p->arena, 1, sizeof(*reloc));
     const char *name;
@@ -260,7 +274,8 @@ static bool parse_init_address(struct ptx_parser *p, struct ptx_var *var, uint64
     }
     sym = ptx_sym_find(p, name, name_bytes);
     if (!sym || (sym->kind != PTX_SYM_VAR && sym->kind != PTX_SYM_FUNC))
-        return ptx_error(p, line, "'%.*s' has no address", (int)(name_bytes < 80 ? name_bytes : 80), name);
+        return ptx_error(p, line, "'%.*s' has no address", (int)(name_bytes < 80 ? name_bytes : 80),
+                         name);
     reloc->var = sym->kind == PTX_SYM_VAR ? sym->var : NULL;
     reloc->func = sym->kind == PTX_SYM_FUNC ? sym->func : NULL;
     if (ptx_is_punct(p, '+') || ptx_is_punct(p, '-')) {
@@ -333,7 +348,8 @@ static bool parse_init_mask(struct ptx_parser *p, struct ptx_var *var, uint64_t 
     return true;
 }
 
-static bool parse_init_list(struct ptx_parser *p, struct ptx_var *var, uint64_t *offset, uint32_t depth)
+static bool parse_init_list(struct ptx_parser *p, struct ptx_var *var, uint64_t *offset,
+                            uint32_t depth)
 {
     uint32_t bytes = ptx_type_bytes(var->type);
 
@@ -350,8 +366,8 @@ static bool parse_init_list(struct ptx_parser *p, struct ptx_var *var, uint64_t 
     }
     if (*offset + bytes > var->bytes)
         return ptx_error(p, p->tok.line, "more initial values than '%s' has elements", var->name);
-    if (p->tok.kind == PTX_TOK_NAME && p->ahead.kind == PTX_TOK_PUNCT && p->ahead.punct == '(' && p->tok.bytes == 4 &&
-        !memcmp(p->tok.text, "mask", 4)) {
+    if (p->tok.kind == PTX_TOK_NAME && p->ahead.kind == PTX_TOK_PUNCT && p->ahead.punct == '(' &&
+        p->tok.bytes == 4 && !memcmp(p->tok.text, "mask", 4)) {
         if (!parse_init_mask(p, var, *offset))
             return false;
     } else if (!parse_init_element(p, var, *offset)) {
@@ -395,7 +411,8 @@ static bool parse_dimensions(struct ptx_parser *p, struct ptx_var *var)
         }
         if (!ptx_parse_constant(p, &count, &is_float) || !ptx_expect(p, ']'))
             return false;
-        if (is_float || __builtin_mul_overflow(var->bytes, count, &var->bytes) || var->bytes > PTX_MAX_VAR_BYTES)
+        if (is_float || __builtin_mul_overflow(var->bytes, count, &var->bytes) ||
+            var->bytes > PTX_MAX_VAR_BYTES)
             return ptx_error(p, p->tok.line, "the size of '%s' is out of range", var->name);
         var->is_array = true;
     }
@@ -413,7 +430,8 @@ static bool parse_var_type(struct ptx_parser *p, struct ptx_var *var)
         if (p->tok.kind != PTX_TOK_DOT)
             return ptx_error(p, line, "expected a type");
         if (ptx_take_dot(p, "align")) {
-            if (p->tok.kind != PTX_TOK_INT || !p->tok.bits || p->tok.bits > 4096 || (p->tok.bits & (p->tok.bits - 1)))
+            if (p->tok.kind != PTX_TOK_INT || !p->tok.bits || p->tok.bits > 4096 ||
+                (p->tok.bits & (p->tok.bits - 1)))
                 return ptx_error(p, line, ".align wants a power of two up to 4096");
             var->align = (uint32_t)p->tok.bits;
             ptx_next(p);
@@ -424,7 +442,7 @@ static bool parse_var_type(struct ptx_parser *p, struct ptx_var *var)
             ptx_next(p);
             continue;
         }
-        if (ptx_is_dot(p, "attribute"))  {
+        if (ptx_is_dot(p, "attribute")) {
             ptx_next(p);
             while (p->tok.kind != PTX_TOK_END && !ptx_is_punct(p, ')'))
                 ptx_next(p);
@@ -435,7 +453,8 @@ static bool parse_var_type(struct ptx_parser *p, struct ptx_var *var)
         if (type == PTX_T_texref || type == PTX_T_samplerref || type == PTX_T_surfref)
             ptx_unsupported(p, line, ".%s variables", ptx_type_name(type));
         if (type == PTX_T_none || (type == PTX_T_pred && var->space != PTX_SPACE_REG))
-            return ptx_error(p, line, "'.%.*s' is not a type", (int)(p->tok.bytes & 31), p->tok.text);
+            return ptx_error(p, line, "'.%.*s' is not a type", (int)(p->tok.bytes & 31),
+                             p->tok.text);
         ptx_next(p);
         var->type = (uint8_t)type;
         var->bytes = (uint64_t)ptx_type_bytes(type) * var->vector;
@@ -469,7 +488,8 @@ static bool parse_init(struct ptx_parser *p, struct ptx_var *var)
     if (var->space != PTX_SPACE_GLOBAL && var->space != PTX_SPACE_CONST)
         return ptx_error(p, var->line, "'%s' may not have an initialiser", var->name);
     if (var->is_unsized) {
-        if (!ptx_is_punct(p, '{') || __builtin_mul_overflow(var->bytes, count_elements(p), &var->bytes) ||
+        if (!ptx_is_punct(p, '{') ||
+            __builtin_mul_overflow(var->bytes, count_elements(p), &var->bytes) ||
             var->bytes > PTX_MAX_VAR_BYTES)
             return ptx_error(p, var->line, "an initialiser of '%s' that has no size", var->name);
         var->is_unsized = false;
@@ -492,7 +512,8 @@ static bool var_local(struct ptx_parser *p, struct ptx_var *var)
     /* Frames are laid out in granules of 8 bytes; a larger alignment is kept relative to the frame. */
     offset = ((uint64_t)p->func->local_bytes + var->align - 1) & ~(uint64_t)(var->align - 1);
     if (offset + var->bytes > VGPU_PTX_MAX_LOCAL_BYTES)
-        return ptx_error(p, var->line, "more than %u bytes of local memory", VGPU_PTX_MAX_LOCAL_BYTES);
+        return ptx_error(p, var->line, "more than %u bytes of local memory",
+                         VGPU_PTX_MAX_LOCAL_BYTES);
     var->address = offset;
     p->func->local_bytes = (uint32_t)((offset + var->bytes + 15) & ~15ull);
     return true;
@@ -506,7 +527,8 @@ static bool var_publish(struct ptx_parser *p, struct ptx_var *var)
     if (sym) {
         struct ptx_var *old = sym->var;
 
-        if (sym->kind != PTX_SYM_VAR || old->space != var->space || (!old->is_extern && !var->is_extern))
+        if (sym->kind != PTX_SYM_VAR || old->space != var->space ||
+            (!old->is_extern && !var->is_extern))
             return ptx_error(p, var->line, "'%s' is declared twice", var->name);
         if (old->is_extern && !var->is_extern)
             old->target = var; /* declared, now defined */
@@ -555,7 +577,8 @@ bool ptx_parse_var(struct ptx_parser *p, enum ptx_space space, const struct ptx_
         if (var->is_unsized)
             var->bytes = 0;
         if (space == PTX_SPACE_SHARED && var->bytes > VGPU_PTX_MAX_SHARED_BYTES)
-            return ptx_error(p, var->line, "'%s' is larger than %u bytes", var->name, VGPU_PTX_MAX_SHARED_BYTES);
+            return ptx_error(p, var->line, "'%s' is larger than %u bytes", var->name,
+                             VGPU_PTX_MAX_SHARED_BYTES);
         if (!var_local(p, var) || !var_publish(p, var))
             return false;
     } while (ptx_take_punct(p, ','));
@@ -595,7 +618,8 @@ bool ptx_parse_param_var(struct ptx_parser *p, struct ptx_var **out)
         var->bytes = 0;
     }
     if (var->bytes > VGPU_PTX_MAX_PARAM_BYTES)
-        return ptx_error(p, var->line, "a parameter larger than %u bytes", VGPU_PTX_MAX_PARAM_BYTES);
+        return ptx_error(p, var->line, "a parameter larger than %u bytes",
+                         VGPU_PTX_MAX_PARAM_BYTES);
     *out = var;
     return true;
 }

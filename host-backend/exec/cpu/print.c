@@ -12,8 +12,8 @@
 #include <string.h>
 
 #define PRINT_FORMAT_MAX 4096u
-#define PRINT_TEXT_MAX 16384u
-#define PRINT_WIDTH_MAX 512
+#define PRINT_TEXT_MAX   16384u
+#define PRINT_WIDTH_MAX  512
 
 struct printer {
     struct ptx_warp *w;
@@ -105,7 +105,8 @@ static uint32_t parse_number(struct printer *p, const char *format, uint32_t at,
     return at;
 }
 
-static uint32_t parse_conversion(struct printer *p, const char *format, uint32_t at, struct conversion *c)
+static uint32_t parse_conversion(struct printer *p, const char *format, uint32_t at,
+                                 struct conversion *c)
 {
     int value;
 
@@ -139,7 +140,12 @@ static void put_conversion(struct printer *p, struct conversion *c, char letter)
     double d;
 
     switch (letter) {
-    case 'd': case 'i': case 'u': case 'o': case 'x': case 'X':
+    case 'd':
+    case 'i':
+    case 'u':
+    case 'o':
+    case 'x':
+    case 'X':
         bits = next_arg(p, c->is_long ? 8 : 4);
         if (!c->is_long && (letter == 'd' || letter == 'i'))
             bits = (uint64_t)(int64_t)(int32_t)bits;
@@ -197,7 +203,8 @@ static void format_text(struct printer *p, const char *format)
     }
 }
 
-int ptx_print(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, uint64_t format_va, uint64_t args)
+int ptx_print(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, uint64_t format_va,
+              uint64_t args)
 {
     struct vgpu_ptx_machine *machine = w->cta->run->machine;
     char format[PRINT_FORMAT_MAX];
@@ -208,7 +215,8 @@ int ptx_print(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, uint6
         const uint8_t *c = ptx_generic(w, lane, format_va + n, 1, false);
 
         if (!c) {
-            ptx_fault(w, i, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, lane, format_va + n, 1, "printf format");
+            ptx_fault(w, i, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, lane, format_va + n, 1,
+                      "printf format");
             return -1;
         }
         if (!*c)

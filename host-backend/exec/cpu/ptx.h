@@ -33,10 +33,10 @@ struct vgpu_ptx_function;
 #define VGPU_PTX_ISA_MAX 91u
 
 #define VGPU_PTX_MAX_BLOCK_THREADS 1024u
-#define VGPU_PTX_MAX_SHARED_BYTES (227u * 1024u)
-#define VGPU_PTX_MAX_PARAM_BYTES 32764u
-#define VGPU_PTX_MAX_LOCAL_BYTES (512u * 1024u)
-#define VGPU_PTX_MAX_THREADS 256u
+#define VGPU_PTX_MAX_SHARED_BYTES  (227u * 1024u)
+#define VGPU_PTX_MAX_PARAM_BYTES   32764u
+#define VGPU_PTX_MAX_LOCAL_BYTES   (512u * 1024u)
+#define VGPU_PTX_MAX_THREADS       256u
 
 enum vgpu_ptx_status {
     VGPU_PTX_OK = 0,
@@ -59,10 +59,10 @@ struct vgpu_ptx_options {
     uint32_t threads;   /* workers, 0 = one per online CPU, at most VGPU_PTX_MAX_THREADS */
     bool deterministic; /* one worker, blocks in order: the same input gives the same output bits */
     enum vgpu_ptx_isa isa;
-    uint64_t mem_limit_bytes;      /* device memory that may be held at once, 0 = no limit */
-    uint64_t instruction_budget;   /* warp instructions per launch, 0 = no limit */
-    uint32_t launch_timeout_ms;    /* per launch, 0 = none */
-    uint32_t max_registers_bytes;  /* host memory for one launch's registers and stacks, 0 = 1 GiB */
+    uint64_t mem_limit_bytes;     /* device memory that may be held at once, 0 = no limit */
+    uint64_t instruction_budget;  /* warp instructions per launch, 0 = no limit */
+    uint32_t launch_timeout_ms;   /* per launch, 0 = none */
+    uint32_t max_registers_bytes; /* host memory for one launch's registers and stacks, 0 = 1 GiB */
     /* Asked before device memory grows (delta > 0; false refuses), told when it shrinks. May be NULL. */
     bool (*mem_charge)(void *user, int64_t delta_bytes);
     /* Receives device printf text, whole calls, in order per thread; called from worker threads, one at a time. */
@@ -70,29 +70,33 @@ struct vgpu_ptx_options {
     void *user;
 };
 
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_machine_create(const struct vgpu_ptx_options *options,
-                                                                 struct vgpu_ptx_machine **machine);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status
+vgpu_ptx_machine_create(const struct vgpu_ptx_options *options, struct vgpu_ptx_machine **machine);
 void vgpu_ptx_machine_destroy(struct vgpu_ptx_machine *machine);
 enum vgpu_ptx_isa vgpu_ptx_machine_isa(const struct vgpu_ptx_machine *machine);
 uint32_t vgpu_ptx_machine_threads(const struct vgpu_ptx_machine *machine);
 const char *vgpu_ptx_status_name(enum vgpu_ptx_status status);
 
 /* Device memory: zeroed, 256-byte aligned (4 KiB in fact), accounted in steps of 4 KiB. */
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_alloc(struct vgpu_ptx_machine *machine, uint64_t bytes,
-                                                            uint64_t *va);
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_free(struct vgpu_ptx_machine *machine, uint64_t va);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_alloc(struct vgpu_ptx_machine *machine,
+                                                            uint64_t bytes, uint64_t *va);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_free(struct vgpu_ptx_machine *machine,
+                                                           uint64_t va);
 /* The host bytes of [va, va + bytes), which must lie inside one allocation; NULL otherwise. */
-VGPU_PTX_MUST_CHECK void *vgpu_ptx_mem_translate(struct vgpu_ptx_machine *machine, uint64_t va, uint64_t bytes);
+VGPU_PTX_MUST_CHECK void *vgpu_ptx_mem_translate(struct vgpu_ptx_machine *machine, uint64_t va,
+                                                 uint64_t bytes);
 /* Stores `count` elements of `width` bytes (1, 2, 4); va must be aligned to width. */
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_fill(struct vgpu_ptx_machine *machine, uint64_t va,
-                                                           uint32_t value, uint32_t width, uint64_t count);
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_range(struct vgpu_ptx_machine *machine, uint64_t va,
-                                                            uint64_t *base, uint64_t *bytes);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_mem_fill(struct vgpu_ptx_machine *machine,
+                                                           uint64_t va, uint32_t value,
+                                                           uint32_t width, uint64_t count);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status
+vgpu_ptx_mem_range(struct vgpu_ptx_machine *machine, uint64_t va, uint64_t *base, uint64_t *bytes);
 uint64_t vgpu_ptx_mem_held(struct vgpu_ptx_machine *machine);
 
 /* Loads PTX text (a final NUL is allowed) or a fatbin. The log is a NUL-terminated string, cut at log_bytes. */
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_load(struct vgpu_ptx_machine *machine, const void *image,
-                                                              size_t bytes, char *log, size_t log_bytes,
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_load(struct vgpu_ptx_machine *machine,
+                                                              const void *image, size_t bytes,
+                                                              char *log, size_t log_bytes,
                                                               struct vgpu_ptx_module **module);
 struct vgpu_ptx_input {
     const void *image;
@@ -100,10 +104,9 @@ struct vgpu_ptx_input {
     const char *name; /* for messages; NULL = "ptx" */
 };
 /* Several inputs linked into one module: .extern names are resolved among them. */
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_link(struct vgpu_ptx_machine *machine,
-                                                              const struct vgpu_ptx_input *inputs, uint32_t count,
-                                                              char *log, size_t log_bytes,
-                                                              struct vgpu_ptx_module **module);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status
+vgpu_ptx_module_link(struct vgpu_ptx_machine *machine, const struct vgpu_ptx_input *inputs,
+                     uint32_t count, char *log, size_t log_bytes, struct vgpu_ptx_module **module);
 void vgpu_ptx_module_unload(struct vgpu_ptx_module *module);
 
 struct vgpu_ptx_param {
@@ -126,16 +129,20 @@ struct vgpu_ptx_attributes {
     uint32_t instructions;
 };
 
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_function(struct vgpu_ptx_module *module, const char *name,
-                                                                  struct vgpu_ptx_function **function);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status
+vgpu_ptx_module_function(struct vgpu_ptx_module *module, const char *name,
+                         struct vgpu_ptx_function **function);
 /* Kernels in text order; NULL past the last. */
 struct vgpu_ptx_function *vgpu_ptx_module_kernel(struct vgpu_ptx_module *module, uint32_t index);
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_global(struct vgpu_ptx_module *module, const char *name,
-                                                                uint64_t *va, uint64_t *bytes);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_global(struct vgpu_ptx_module *module,
+                                                                const char *name, uint64_t *va,
+                                                                uint64_t *bytes);
 const char *vgpu_ptx_function_name(const struct vgpu_ptx_function *function);
-void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function, struct vgpu_ptx_attributes *attributes);
-VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_function_param(const struct vgpu_ptx_function *function,
-                                                                 uint32_t index, struct vgpu_ptx_param *param);
+void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function,
+                                  struct vgpu_ptx_attributes *attributes);
+VGPU_PTX_MUST_CHECK enum vgpu_ptx_status
+vgpu_ptx_function_param(const struct vgpu_ptx_function *function, uint32_t index,
+                        struct vgpu_ptx_param *param);
 
 enum vgpu_ptx_fault_kind {
     VGPU_PTX_FAULT_NONE = 0,
@@ -156,7 +163,7 @@ struct vgpu_ptx_fault {
     uint32_t line; /* in the PTX text, 0 = none */
     uint32_t block[3];
     uint32_t thread[3];
-    uint64_t va;          /* of ILLEGAL_ADDRESS and MISALIGNED */
+    uint64_t va; /* of ILLEGAL_ADDRESS and MISALIGNED */
     uint32_t access_bytes;
     char kernel[128];
     char text[384]; /* one line for people: what, where, the nearest allocation */

@@ -17,7 +17,8 @@ static uint32_t sched_leader(const struct ptx_warp *w, uint32_t ready)
     for (uint32_t rest = ready & (ready - 1); rest; rest &= rest - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(rest);
 
-        if (w->frames[l] == w->frames[best] ? w->pc[l] < w->pc[best] : w->frames[l]->depth > w->frames[best]->depth)
+        if (w->frames[l] == w->frames[best] ? w->pc[l] < w->pc[best]
+                                            : w->frames[l]->depth > w->frames[best]->depth)
             best = l;
     }
     return best;
@@ -142,8 +143,8 @@ static ptx_next_insn op_round(struct ptx_warp *w, const struct ptx_insn *i)
 }
 
 ptx_op_fn *PTX_V(select_all)(const struct ptx_inst *inst);
-ptx_op_fn PTX_V(op_branch), PTX_V(op_branch_if), PTX_V(op_vprintf), PTX_V(op_assertfail), PTX_V(op_call_indirect),
-    PTX_V(op_special);
+ptx_op_fn PTX_V(op_branch), PTX_V(op_branch_if), PTX_V(op_vprintf), PTX_V(op_assertfail),
+    PTX_V(op_call_indirect), PTX_V(op_special);
 
 ptx_op_fn *PTX_V(select_compare)(const struct ptx_inst *in);
 uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in);
@@ -152,7 +153,7 @@ ptx_op_fn *PTX_V(select_frame)(bool is_store);
 ptx_op_fn *PTX_V(select_param_const)(void);
 
 #define PTX_TEXT_(x) #x
-#define PTX_TEXT(x) PTX_TEXT_(x)
+#define PTX_TEXT(x)  PTX_TEXT_(x)
 
 const struct ptx_engine PTX_V(ptx_engine) = {
     .name = PTX_TEXT(PTX_ENGINE),
@@ -174,7 +175,8 @@ const struct ptx_engine PTX_V(ptx_engine) = {
 };
 
 /* One selector for each row of opcodes.def; rows without one are refused by the parser or lowered by the decoder. */
-#define OP(id, name, need, sig, types, mods, flags) __attribute__((weak)) ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);
+#define OP(id, name, need, sig, types, mods, flags)                                                \
+    __attribute__((weak)) ptx_op_fn *PTX_V(select_##id)(const struct ptx_inst *in);
 #include "opcodes.def"
 #undef OP
 

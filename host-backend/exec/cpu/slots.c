@@ -17,9 +17,9 @@
 
 #include <string.h>
 
-#define SLOTS_MAX_WORDS (1u << 24)  /* of bit sets: 128 MiB */
+#define SLOTS_MAX_WORDS (1u << 24)   /* of bit sets: 128 MiB */
 #define SLOTS_MAX_STEPS (1ull << 28) /* words visited by the data flow */
-#define NONE UINT32_MAX
+#define NONE            UINT32_MAX
 
 struct interval {
     uint32_t start, end; /* instruction positions, inclusive; start NONE: never used */
@@ -40,7 +40,8 @@ struct slots {
     void (*visit)(struct slots *s, uint32_t reg, bool is_def, bool is_partial);
 };
 
-static void visit_operand(struct slots *s, const struct ptx_operand *o, bool is_def, bool is_partial)
+static void visit_operand(struct slots *s, const struct ptx_operand *o, bool is_def,
+                          bool is_partial)
 {
     if (o->kind == PTX_O_REG)
         s->visit(s, o->id, is_def, is_partial);
@@ -55,16 +56,27 @@ static void visit_operand(struct slots *s, const struct ptx_operand *o, bool is_
 static uint32_t dest_count(const struct ptx_inst *inst)
 {
     switch (inst->op) {
-    case PTX_OP_mov: case PTX_OP_vote_sync: case PTX_OP_vote_old: case PTX_OP_match: case PTX_OP_elect:
-    case PTX_OP_bar_red: case PTX_OP_barrier_red: case PTX_OP_mbarrier_test: case PTX_OP_mbarrier_try: return 1;
-    default: return inst->operand_count && strchr("dDwyzPQRYV", ptx_op_info(inst->op)->signature[0]) ? 1 : 0;
+    case PTX_OP_mov:
+    case PTX_OP_vote_sync:
+    case PTX_OP_vote_old:
+    case PTX_OP_match:
+    case PTX_OP_elect:
+    case PTX_OP_bar_red:
+    case PTX_OP_barrier_red:
+    case PTX_OP_mbarrier_test:
+    case PTX_OP_mbarrier_try: return 1;
+    default:
+        return inst->operand_count && strchr("dDwyzPQRYV", ptx_op_info(inst->op)->signature[0]) ? 1
+                                                                                                : 0;
     }
 }
 
 /* Reads before writes, so that `add a, a, b` counts as a read of a. */
 static void visit_inst(struct slots *s, const struct ptx_inst *inst)
 {
-    uint32_t dests = inst->op == PTX_OP_bra || inst->op == PTX_OP_brx || inst->op == PTX_OP_call ? 0 : dest_count(inst);
+    uint32_t dests = inst->op == PTX_OP_bra || inst->op == PTX_OP_brx || inst->op == PTX_OP_call
+                         ? 0
+                         : dest_count(inst);
     bool partial = inst->guard != PTX_NO_GUARD;
 
     if (partial)
@@ -86,7 +98,8 @@ static void visit_inst(struct slots *s, const struct ptx_inst *inst)
 static void visit_block(struct slots *s, uint32_t block)
 {
     s->block = block;
-    for (s->position = s->blocks.items[block].first; s->position < s->blocks.items[block].end; s->position++)
+    for (s->position = s->blocks.items[block].first; s->position < s->blocks.items[block].end;
+         s->position++)
         visit_inst(s, &s->func->insts[s->position]);
 }
 
@@ -107,7 +120,8 @@ static void note_place(struct slots *s, uint32_t reg, bool is_def, bool is_parti
 static void note_sets(struct slots *s, uint32_t reg, bool is_def, bool is_partial)
 {
     uint32_t g = s->regs[reg].global;
-    uint64_t *uses = s->uses + (size_t)s->block * s->words, *kills = s->kills + (size_t)s->block * s->words;
+    uint64_t *uses = s->uses + (size_t)s->block * s->words,
+             *kills = s->kills + (size_t)s->block * s->words;
 
     if (g == NONE)
         return;
@@ -136,14 +150,16 @@ static bool solve(struct slots *s)
         for (uint32_t b = s->blocks.count; b-- > 0;) {
             const struct ptx_block *block = &s->blocks.items[b];
             uint64_t *in = s->live_in + (size_t)b * s->words;
-            const uint64_t *uses = s->uses + (size_t)b * s->words, *kills = s->kills + (size_t)b * s->words;
+            const uint64_t *uses = s->uses + (size_t)b * s->words,
+                           *kills = s->kills + (size_t)b * s->words;
 
             steps += (uint64_t)s->words * (block->succ_count + 1);
             for (uint32_t w = 0; w < s->words; w++) {
                 uint64_t out = 0, now;
 
                 for (uint32_t k = 0; k < block->succ_count; k++)
-                    out |= s->live_in[(size_t)s->blocks.succs[block->succ_first + k] * s->words + w];
+                    out |=
+                        s->live_in[(size_t)s->blocks.succs[block->succ_first + k] * s->words + w];
                 now = uses[w] | (out & ~kills[w]);
                 changed |= now != in[w];
                 in[w] = now;
@@ -256,7 +272,8 @@ static bool assign(struct slots *s, uint32_t first_slot, uint32_t *reg_offset, u
     }
     for (uint32_t at = 0; at < n; at++) {
         for (uint32_t reg = scan.starting[at]; reg; reg = scan.next_start[reg - 1])
-            reg_offset[reg - 1] = take_slot(&scan, ptx_type_bytes(s->func->regs[reg - 1].type) == 8) * PTX_SLOT_BYTES;
+            reg_offset[reg - 1] =
+                take_slot(&scan, ptx_type_bytes(s->func->regs[reg - 1].type) == 8) * PTX_SLOT_BYTES;
         for (uint32_t reg = scan.ending[at]; reg; reg = scan.next_end[reg - 1]) {
             bool wide = ptx_type_bytes(s->func->regs[reg - 1].type) == 8;
 
@@ -267,8 +284,8 @@ static bool assign(struct slots *s, uint32_t first_slot, uint32_t *reg_offset, u
     return true;
 }
 
-bool ptx_slots_assign(struct vgpu_arena *arena, const struct ptx_func *func, uint32_t first_slot, uint32_t *reg_offset,
-                      uint32_t *slot_count)
+bool ptx_slots_assign(struct vgpu_arena *arena, const struct ptx_func *func, uint32_t first_slot,
+                      uint32_t *reg_offset, uint32_t *slot_count)
 {
     struct slots s = {.arena = arena, .func = func, .visit = note_place};
 

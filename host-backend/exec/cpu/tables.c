@@ -137,7 +137,8 @@ void ptx_tables_init(void)
     pthread_once(&tables_once, tables_fill);
 }
 
-static uintptr_t map_get(const struct vgpu_map *map, const char *name, uint32_t bytes, uintptr_t missing)
+static uintptr_t map_get(const struct vgpu_map *map, const char *name, uint32_t bytes,
+                         uintptr_t missing)
 {
     void *value = vgpu_map_find(map, name, bytes);
 
@@ -194,7 +195,8 @@ bool ptx_type_is_signed(enum ptx_type type)
     return type >= PTX_T_s8 && type <= PTX_T_s64;
 }
 
-enum ptx_sreg ptx_sreg_find(const char *name, uint32_t bytes, const char *suffix, uint32_t suffix_bytes)
+enum ptx_sreg ptx_sreg_find(const char *name, uint32_t bytes, const char *suffix,
+                            uint32_t suffix_bytes)
 {
     char full[48];
     uint32_t total = bytes;

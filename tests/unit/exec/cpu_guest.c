@@ -37,7 +37,7 @@ void cg_start(struct fake_vm *vm, const struct fake_vm_config *extra)
 {
     struct fake_vm_config cfg = extra ? *extra : (struct fake_vm_config){0};
 
-    cfg.exec_kind = VGPU_EXEC_CPU;
+    cfg.exec_kind = CG_EXEC_KIND;
     cfg.threads = 2;
     ck_assert_uint_eq(fake_vm_start(vm, &cfg), VGPU_ST_OK);
 }

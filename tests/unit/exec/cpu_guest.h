@@ -9,6 +9,11 @@
 
 #include "fake_vm.h"
 
+/* The same tests run for every executor that computes. */
+#ifndef CG_EXEC_KIND
+#define CG_EXEC_KIND VGPU_EXEC_CPU
+#endif
+
 /* Where these calls put things in the arena; below 8 KiB: names, parameters. */
 #define INFO_OFF  8192u
 #define IMAGE_OFF 16384u

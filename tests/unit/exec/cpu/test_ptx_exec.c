@@ -12,8 +12,8 @@
 #include <time.h>
 
 #define HEAD ".version 8.0\n.target sm_90\n.address_size 64\n"
-#define TID                                                                                                           \
-    ".reg .b32 %c, %b, %t, %i; mov.u32 %c, %ctaid.x; mov.u32 %b, %ntid.x; mov.u32 %t, %tid.x; "                     \
+#define TID                                                                                        \
+    ".reg .b32 %c, %b, %t, %i; mov.u32 %c, %ctaid.x; mov.u32 %b, %ntid.x; mov.u32 %t, %tid.x; "    \
     "mad.lo.u32 %i, %c, %b, %t;\n"
 #define OUT ".reg .b64 %o, %p; ld.param.u64 %o, [out]; mad.wide.u32 %p, %i, 4, %o;\n"
 
@@ -35,7 +35,8 @@ static uint32_t *run_words(const char *text, uint32_t blocks, uint32_t threads, 
     void *host;
     uint64_t out = ptx_test_alloc(machine, words * 4, &host);
     struct vgpu_ptx_module *module = ptx_test_load(machine, text);
-    struct ptx_run_result r = ptx_test_launch(machine, ptx_test_function(module, "k"), blocks, threads, &out, 1);
+    struct ptx_run_result r =
+        ptx_test_launch(machine, ptx_test_function(module, "k"), blocks, threads, &out, 1);
 
     ck_assert_msg(r.status == VGPU_PTX_OK, "%s", r.fault.text);
     vgpu_ptx_module_unload(module);
@@ -48,7 +49,8 @@ static struct ptx_run_result run_fault(const char *text, uint32_t blocks, uint32
     void *host;
     uint64_t out = ptx_test_alloc(machine, 4096, &host);
     struct vgpu_ptx_module *module = ptx_test_load(machine, text);
-    struct ptx_run_result r = ptx_test_launch(machine, ptx_test_function(module, "k"), blocks, threads, &out, 1);
+    struct ptx_run_result r =
+        ptx_test_launch(machine, ptx_test_function(module, "k"), blocks, threads, &out, 1);
 
     ck_assert_int_ne(r.status, VGPU_PTX_OK);
     ck_assert_msg(r.fault.kind == kind, "kind %d: %s", (int)r.fault.kind, r.fault.text);
@@ -59,16 +61,15 @@ static struct ptx_run_result run_fault(const char *text, uint32_t blocks, uint32
 }
 
 /* Each thread iterates tid times through a loop with two ways, then all meet. */
-static const char divergent[] = HEAD
-    ".visible .entry k(.param .u64 out) {\n" TID OUT
-    ".reg .b32 %n, %s, %m; .reg .pred %q, %r;\n"
-    "mov.u32 %n, 0; mov.u32 %s, 0;\n"
-    "loop: setp.ge.u32 %q, %n, %t; @%q bra done;\n"
-    "and.b32 %m, %n, 1; setp.eq.u32 %r, %m, 0; @%r bra even;\n"
-    "mad.lo.u32 %s, %n, 3, %s; bra next;\n"
-    "even: sub.u32 %s, %s, %n;\n"
-    "next: add.u32 %n, %n, 1; bra loop;\n"
-    "done: st.global.u32 [%p], %s; ret; }\n";
+static const char divergent[] = HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT
+                                     ".reg .b32 %n, %s, %m; .reg .pred %q, %r;\n"
+                                     "mov.u32 %n, 0; mov.u32 %s, 0;\n"
+                                     "loop: setp.ge.u32 %q, %n, %t; @%q bra done;\n"
+                                     "and.b32 %m, %n, 1; setp.eq.u32 %r, %m, 0; @%r bra even;\n"
+                                     "mad.lo.u32 %s, %n, 3, %s; bra next;\n"
+                                     "even: sub.u32 %s, %s, %n;\n"
+                                     "next: add.u32 %n, %n, 1; bra loop;\n"
+                                     "done: st.global.u32 [%p], %s; ret; }\n";
 
 START_TEST(diverging_loops_give_each_lane_its_own_result)
 {
@@ -86,12 +87,11 @@ END_TEST
 
 START_TEST(lanes_reconverge_after_a_branch)
 {
-    static const char text[] = HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".reg .b32 %m, %x; .reg .pred %q;\n"
-        "setp.lt.u32 %q, %t, 7; @%q bra less;\n"
-        "mov.u32 %x, 1; bra join;\nless: mov.u32 %x, 2;\n"
-        "join: activemask.b32 %m; st.global.u32 [%p], %m; ret; }\n";
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .b32 %m, %x; .reg .pred %q;\n"
+             "setp.lt.u32 %q, %t, 7; @%q bra less;\n"
+             "mov.u32 %x, 1; bra join;\nless: mov.u32 %x, 2;\n"
+             "join: activemask.b32 %m; st.global.u32 [%p], %m; ret; }\n";
     uint32_t *got = run_words(text, 1, 32, 32);
 
     for (int k = 0; k < 32; k++)
@@ -116,9 +116,9 @@ END_TEST
 
 START_TEST(exited_threads_count_as_arrived)
 {
-    static const char text[] = HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".reg .pred %q;\nsetp.lt.u32 %q, %t, 33; @%q exit;\nbar.sync 0;\nst.global.u32 [%p], 7;\nret; }\n";
+    static const char text[] = HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT
+                                    ".reg .pred %q;\nsetp.lt.u32 %q, %t, 33; @%q exit;\nbar.sync "
+                                    "0;\nst.global.u32 [%p], 7;\nret; }\n";
     uint32_t *got = run_words(text, 1, 100, 100);
 
     for (uint32_t k = 0; k < 100; k++)
@@ -133,7 +133,8 @@ START_TEST(bar_red_combines_over_the_block)
         ".reg .b32 %n, %x, %y, %m; .reg .pred %q, %any, %all;\n"
         "and.b32 %m, %t, 3; setp.eq.u32 %q, %m, 1;\n"
         "bar.red.popc.u32 %n, 1, %q; bar.red.or.pred %any, 1, %q; bar.red.and.pred %all, 1, %q;\n"
-        "selp.u32 %x, 1000, 0, %any; selp.u32 %y, 2000, 0, %all; add.u32 %n, %n, %x; add.u32 %n, %n, %y;\n"
+        "selp.u32 %x, 1000, 0, %any; selp.u32 %y, 2000, 0, %all; add.u32 %n, %n, %x; add.u32 %n, "
+        "%n, %y;\n"
         "st.global.u32 [%p], %n; ret; }\n";
     uint32_t *got = run_words(text, 1, 96, 96);
 
@@ -145,12 +146,12 @@ END_TEST
 START_TEST(named_barriers_pair_producers_and_consumers)
 {
     /* warp 0 produces and only arrives, warp 1 waits */
-    static const char text[] = HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".shared .align 4 .b8 s[128]; .reg .b32 %a, %v; .reg .pred %q;\n"
-        "and.b32 %a, %t, 31; shl.b32 %a, %a, 2; setp.ge.u32 %q, %t, 32; @%q bra consume;\n"
-        "add.u32 %v, %t, 100; st.shared.u32 [%a], %v; bar.arrive 3, 64; ret;\n"
-        "consume: bar.sync 3, 64; ld.shared.u32 %v, [%a]; st.global.u32 [%p], %v; ret; }\n";
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT
+             ".shared .align 4 .b8 s[128]; .reg .b32 %a, %v; .reg .pred %q;\n"
+             "and.b32 %a, %t, 31; shl.b32 %a, %a, 2; setp.ge.u32 %q, %t, 32; @%q bra consume;\n"
+             "add.u32 %v, %t, 100; st.shared.u32 [%a], %v; bar.arrive 3, 64; ret;\n"
+             "consume: bar.sync 3, 64; ld.shared.u32 %v, [%a]; st.global.u32 [%p], %v; ret; }\n";
     uint32_t *got = run_words(text, 1, 64, 64);
 
     for (uint32_t k = 0; k < 32; k++)
@@ -160,11 +161,11 @@ END_TEST
 
 START_TEST(a_barrier_that_nobody_can_complete_is_a_deadlock)
 {
-    struct ptx_run_result r = run_fault(HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID
-        ".reg .pred %q;\nsetp.lt.u32 %q, %t, 32;\n@%q bra one;\n"
-        "bar.sync 1;\nret;\none:\nbar.sync 2;\nret; }\n",
-        1, 64, VGPU_PTX_FAULT_DEADLOCK, "deadlock");
+    struct ptx_run_result r =
+        run_fault(HEAD ".visible .entry k(.param .u64 out) {\n" TID
+                       ".reg .pred %q;\nsetp.lt.u32 %q, %t, 32;\n@%q bra one;\n"
+                       "bar.sync 1;\nret;\none:\nbar.sync 2;\nret; }\n",
+                  1, 64, VGPU_PTX_FAULT_DEADLOCK, "deadlock");
 
     ck_assert_uint_ge(r.fault.line, 9);
     ck_assert_int_eq(r.status, VGPU_PTX_FAULT);
@@ -189,13 +190,13 @@ END_TEST
 START_TEST(blocks_that_wait_for_later_blocks_finish)
 {
     /* block 0 spins until the last block has stored */
-    static const char text[] = HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID
-        ".reg .b64 %o; ld.param.u64 %o, [out]; .reg .b32 %v, %n; .reg .pred %q;\n"
-        "mov.u32 %n, %nctaid.x; sub.u32 %n, %n, 1; setp.eq.u32 %q, %c, %n; @%q bra last;\n"
-        "wait: ld.acquire.gpu.u32 %v, [%o]; setp.eq.u32 %q, %v, 0; @%q bra wait;\n"
-        "atom.global.add.u32 %v, [%o+4], 1; ret;\n"
-        "last: st.release.gpu.u32 [%o], 5; ret; }\n";
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) {\n" TID
+             ".reg .b64 %o; ld.param.u64 %o, [out]; .reg .b32 %v, %n; .reg .pred %q;\n"
+             "mov.u32 %n, %nctaid.x; sub.u32 %n, %n, 1; setp.eq.u32 %q, %c, %n; @%q bra last;\n"
+             "wait: ld.acquire.gpu.u32 %v, [%o]; setp.eq.u32 %q, %v, 0; @%q bra wait;\n"
+             "atom.global.add.u32 %v, [%o+4], 1; ret;\n"
+             "last: st.release.gpu.u32 [%o], 5; ret; }\n";
     uint32_t *got = run_words(text, 6, 32, 2);
 
     ck_assert_uint_eq(got[0], 5);
@@ -205,18 +206,22 @@ END_TEST
 
 START_TEST(calls_recurse_and_return_values)
 {
-    static const char text[] = HEAD
-        ".func (.param .b32 r) fib(.param .b32 n) {\n"
-        ".reg .b32 %n, %a, %b; .reg .pred %q;\nld.param.b32 %n, [n]; mov.b32 %a, %n; setp.lt.u32 %q, %n, 2; @%q bra end;\n"
-        "sub.u32 %n, %n, 1;\n"
-        "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %n; call.uni (y), fib, (x); ld.param.b32 %a, [y]; }\n"
-        "sub.u32 %n, %n, 1;\n"
-        "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %n; call.uni (y), fib, (x); ld.param.b32 %b, [y]; }\n"
-        "add.u32 %a, %a, %b;\n"
-        "end: st.param.b32 [r], %a; ret; }\n"
-        ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .b32 %v, %m;\nrem.u32 %m, %t, 12;\n"
-        "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %m; call (y), fib, (x); ld.param.b32 %v, [y]; }\n"
-        "st.global.u32 [%p], %v; ret; }\n";
+    static const char text[] = HEAD ".func (.param .b32 r) fib(.param .b32 n) {\n"
+                                    ".reg .b32 %n, %a, %b; .reg .pred %q;\nld.param.b32 %n, [n]; "
+                                    "mov.b32 %a, %n; setp.lt.u32 %q, %n, 2; @%q bra end;\n"
+                                    "sub.u32 %n, %n, 1;\n"
+                                    "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %n; "
+                                    "call.uni (y), fib, (x); ld.param.b32 %a, [y]; }\n"
+                                    "sub.u32 %n, %n, 1;\n"
+                                    "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %n; "
+                                    "call.uni (y), fib, (x); ld.param.b32 %b, [y]; }\n"
+                                    "add.u32 %a, %a, %b;\n"
+                                    "end: st.param.b32 [r], %a; ret; }\n"
+                                    ".visible .entry k(.param .u64 out) {\n" TID OUT
+                                    ".reg .b32 %v, %m;\nrem.u32 %m, %t, 12;\n"
+                                    "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %m; call "
+                                    "(y), fib, (x); ld.param.b32 %v, [y]; }\n"
+                                    "st.global.u32 [%p], %v; ret; }\n";
     static const uint32_t fib[12] = {0, 1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89};
     uint32_t *got = run_words(text, 1, 64, 64);
 
@@ -227,16 +232,19 @@ END_TEST
 
 START_TEST(indirect_calls_go_where_each_lane_says)
 {
-    static const char text[] = HEAD
-        ".func (.param .b32 r) one(.param .b32 n) { .reg .b32 %n; ld.param.b32 %n, [n]; add.u32 %n, %n, 1; st.param.b32 [r], %n; ret; }\n"
-        ".func (.param .b32 r) two(.param .b32 n) { .reg .b32 %n; ld.param.b32 %n, [n]; mul.lo.u32 %n, %n, 2; st.param.b32 [r], %n; ret; }\n"
-        ".global .align 8 .u64 table[2] = {one, two};\n"
-        ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".reg .b32 %m, %v; .reg .b64 %f, %g;\nand.b32 %m, %t, 1; mov.u64 %f, table; mad.wide.u32 %f, %m, 8, %f; ld.global.u64 %g, [%f];\n"
-        "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %t;\n"
-        "proto: .callprototype (.param .b32 _) _ (.param .b32 _);\n"
-        "call (y), %g, (x), proto; ld.param.b32 %v, [y]; }\n"
-        "st.global.u32 [%p], %v; ret; }\n";
+    static const char text[] =
+        HEAD ".func (.param .b32 r) one(.param .b32 n) { .reg .b32 %n; ld.param.b32 %n, [n]; "
+             "add.u32 %n, %n, 1; st.param.b32 [r], %n; ret; }\n"
+             ".func (.param .b32 r) two(.param .b32 n) { .reg .b32 %n; ld.param.b32 %n, [n]; "
+             "mul.lo.u32 %n, %n, 2; st.param.b32 [r], %n; ret; }\n"
+             ".global .align 8 .u64 table[2] = {one, two};\n"
+             ".visible .entry k(.param .u64 out) {\n" TID OUT
+             ".reg .b32 %m, %v; .reg .b64 %f, %g;\nand.b32 %m, %t, 1; mov.u64 %f, table; "
+             "mad.wide.u32 %f, %m, 8, %f; ld.global.u64 %g, [%f];\n"
+             "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %t;\n"
+             "proto: .callprototype (.param .b32 _) _ (.param .b32 _);\n"
+             "call (y), %g, (x), proto; ld.param.b32 %v, [y]; }\n"
+             "st.global.u32 [%p], %v; ret; }\n";
     uint32_t *got = run_words(text, 1, 40, 40);
 
     for (uint32_t k = 0; k < 40; k++)
@@ -246,11 +254,11 @@ END_TEST
 
 START_TEST(brx_goes_where_each_lane_says)
 {
-    static const char text[] = HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".reg .b32 %m, %v;\nrem.u32 %m, %t, 3;\nts: .branchtargets a, b, c;\nbrx.idx %m, ts;\n"
-        "a: mov.u32 %v, 10; bra end;\nb: mov.u32 %v, 20; bra end;\nc: mov.u32 %v, 30;\n"
-        "end: st.global.u32 [%p], %v; ret; }\n";
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT
+             ".reg .b32 %m, %v;\nrem.u32 %m, %t, 3;\nts: .branchtargets a, b, c;\nbrx.idx %m, ts;\n"
+             "a: mov.u32 %v, 10; bra end;\nb: mov.u32 %v, 20; bra end;\nc: mov.u32 %v, 30;\n"
+             "end: st.global.u32 [%p], %v; ret; }\n";
     uint32_t *got = run_words(text, 1, 33, 33);
 
     for (uint32_t k = 0; k < 33; k++)
@@ -286,7 +294,8 @@ START_TEST(shuffles_and_votes_follow_the_manual)
         "shfl.sync.idx.b32 %d4, %x, 9, 0x101f, -1;\n"
         "setp.lt.u32 %r, %t, 5; vote.sync.ballot.b32 %d5, %r, -1; match.any.sync.b32 %d6, %c, -1;\n"
         "redux.sync.add.u32 %d7, %t, -1;\n"
-        "st.global.v4.u32 [%p], {%d0, %d1, %d2, %d3}; st.global.v4.u32 [%p+16], {%d4, %d5, %d6, %d7}; ret; }\n";
+        "st.global.v4.u32 [%p], {%d0, %d1, %d2, %d3}; st.global.v4.u32 [%p+16], {%d4, %d5, %d6, "
+        "%d7}; ret; }\n";
     uint32_t *got = run_words(text, 1, 32, 256);
 
     for (uint32_t k = 0; k < 32; k++, got += 8) {
@@ -304,11 +313,12 @@ END_TEST
 
 START_TEST(atomics_of_many_threads_add_up)
 {
-    static const char text[] = HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID
-        ".reg .b64 %o; ld.param.u64 %o, [out]; .reg .b32 %v; .reg .f32 %f;\n"
-        "red.global.add.u32 [%o], 1; atom.global.inc.u32 %v, [%o+4], 9; atom.global.max.s32 %v, [%o+8], %i;\n"
-        "red.global.add.f32 [%o+12], 0f3F800000; atom.global.or.b32 %v, [%o+16], %i; ret; }\n";
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) {\n" TID
+             ".reg .b64 %o; ld.param.u64 %o, [out]; .reg .b32 %v; .reg .f32 %f;\n"
+             "red.global.add.u32 [%o], 1; atom.global.inc.u32 %v, [%o+4], 9; atom.global.max.s32 "
+             "%v, [%o+8], %i;\n"
+             "red.global.add.f32 [%o+12], 0f3F800000; atom.global.or.b32 %v, [%o+16], %i; ret; }\n";
     uint32_t *got;
 
     vgpu_ptx_machine_destroy(machine);
@@ -326,7 +336,8 @@ START_TEST(async_copies_and_mbarriers_complete)
 {
     static const char text[] = HEAD
         ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".shared .align 16 .b8 s[1024]; .shared .align 8 .b8 bar[8]; .reg .b32 %a, %v, %w; .reg .b64 %st; .reg .pred %q;\n"
+        ".shared .align 16 .b8 s[1024]; .shared .align 8 .b8 bar[8]; .reg .b32 %a, %v, %w; .reg "
+        ".b64 %st; .reg .pred %q;\n"
         "setp.ne.u32 %q, %t, 0; @%q bra go; mbarrier.init.shared.b64 [bar], %b; go: bar.sync 0;\n"
         "st.global.u32 [%p], %t; mov.u32 %a, s; mad.lo.u32 %a, %t, 4, %a;\n"
         "cp.async.ca.shared.global [%a], [%p], 4; cp.async.commit_group; cp.async.wait_group 0;\n"
@@ -344,12 +355,15 @@ END_TEST
 START_TEST(globals_hold_their_initial_values)
 {
     static const char text[] = HEAD
-        ".global .align 4 .u32 a[3] = {1, -2, 0x30};\n.global .align 8 .f64 d = 0d3FF8000000000000;\n"
+        ".global .align 4 .u32 a[3] = {1, -2, 0x30};\n.global .align 8 .f64 d = "
+        "0d3FF8000000000000;\n"
         ".const .align 2 .u16 c[2] = {7, 8};\n.visible .global .align 8 .u64 ptr = generic(a)+8;\n"
         ".visible .entry k(.param .u64 out) {\n"
         ".reg .b64 %o, %q; .reg .b32 %v; .reg .b16 %h; .reg .f64 %d; ld.param.u64 %o, [out];\n"
-        "ld.global.u32 %v, [a+4]; st.global.u32 [%o], %v; ld.global.u64 %q, [ptr]; ld.u32 %v, [%q]; st.global.u32 [%o+4], %v;\n"
-        "ld.const.u16 %h, [c+2]; st.global.u16 [%o+8], %h; ld.global.f64 %d, [d]; cvt.rzi.s32.f64 %v, %d;\n"
+        "ld.global.u32 %v, [a+4]; st.global.u32 [%o], %v; ld.global.u64 %q, [ptr]; ld.u32 %v, "
+        "[%q]; st.global.u32 [%o+4], %v;\n"
+        "ld.const.u16 %h, [c+2]; st.global.u16 [%o+8], %h; ld.global.f64 %d, [d]; cvt.rzi.s32.f64 "
+        "%v, %d;\n"
         "st.global.u32 [%o+12], %v; ret; }\n";
     uint32_t *got = run_words(text, 1, 1, 4);
 
@@ -362,17 +376,19 @@ END_TEST
 
 START_TEST(dynamic_shared_memory_follows_the_static)
 {
-    static const char text[] = HEAD
-        ".extern .shared .align 16 .b8 dyn[];\n"
-        ".visible .entry k(.param .u64 out) {\n" TID OUT
-        ".shared .align 4 .b8 own[20]; .reg .b32 %a, %v;\n"
-        "mov.u32 %a, dyn; mad.lo.u32 %v, %t, 4, %a; st.shared.u32 [%v], %t; ld.shared.u32 %v, [%v];\n"
-        "add.u32 %v, %v, %a; st.shared.u32 [own], %v; st.global.u32 [%p], %v; ret; }\n";
+    static const char text[] =
+        HEAD ".extern .shared .align 16 .b8 dyn[];\n"
+             ".visible .entry k(.param .u64 out) {\n" TID OUT
+             ".shared .align 4 .b8 own[20]; .reg .b32 %a, %v;\n"
+             "mov.u32 %a, dyn; mad.lo.u32 %v, %t, 4, %a; st.shared.u32 [%v], %t; ld.shared.u32 %v, "
+             "[%v];\n"
+             "add.u32 %v, %v, %a; st.shared.u32 [own], %v; st.global.u32 [%p], %v; ret; }\n";
     const uint32_t one[3] = {1, 1, 1}, many[3] = {32, 1, 1};
     struct vgpu_ptx_module *module = ptx_test_load(machine, text);
     void *host;
     uint64_t out = ptx_test_alloc(machine, 128, &host);
-    struct ptx_run_result r = ptx_test_launch_3d(machine, ptx_test_function(module, "k"), one, many, 128, 0, &out, 1);
+    struct ptx_run_result r =
+        ptx_test_launch_3d(machine, ptx_test_function(module, "k"), one, many, 128, 0, &out, 1);
 
     ck_assert_msg(r.status == VGPU_PTX_OK, "%s", r.fault.text);
     for (uint32_t k = 0; k < 32; k++)
@@ -388,23 +404,30 @@ START_TEST(several_inputs_link_into_one_module)
 {
     static const char a[] = HEAD
         ".extern .func (.param .b32 r) twice(.param .b32 n);\n.extern .global .align 4 .u32 base;\n"
-        ".visible .entry k(.param .u64 out) { .reg .b64 %o; .reg .b32 %v, %w; ld.param.u64 %o, [out]; ld.global.u32 %v, [base];\n"
-        "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %v; call (y), twice, (x); ld.param.b32 %w, [y]; }\n"
+        ".visible .entry k(.param .u64 out) { .reg .b64 %o; .reg .b32 %v, %w; ld.param.u64 %o, "
+        "[out]; ld.global.u32 %v, [base];\n"
+        "{ .param .b32 x; .param .b32 y; st.param.b32 [x], %v; call (y), twice, (x); ld.param.b32 "
+        "%w, [y]; }\n"
         "st.global.u32 [%o], %w; ret; }\n";
-    static const char b[] = HEAD
-        ".visible .global .align 4 .u32 base = 21;\n"
-        ".visible .func (.param .b32 r) twice(.param .b32 n) { .reg .b32 %n; ld.param.b32 %n, [n]; add.u32 %n, %n, %n; st.param.b32 [r], %n; ret; }\n";
+    static const char b[] =
+        HEAD ".visible .global .align 4 .u32 base = 21;\n"
+             ".visible .func (.param .b32 r) twice(.param .b32 n) { .reg .b32 %n; ld.param.b32 %n, "
+             "[n]; add.u32 %n, %n, %n; st.param.b32 [r], %n; ret; }\n";
     struct vgpu_ptx_input inputs[2] = {{a, sizeof(a), "a"}, {b, sizeof(b), "b"}};
     struct vgpu_ptx_module *module = NULL;
     char log[512];
     void *host;
     uint64_t out = ptx_test_alloc(machine, 4, &host);
 
-    ck_assert_msg(vgpu_ptx_module_link(machine, inputs, 2, log, sizeof(log), &module) == VGPU_PTX_OK, "%s", log);
-    ck_assert_int_eq(ptx_test_launch(machine, ptx_test_function(module, "k"), 1, 1, &out, 1).status, VGPU_PTX_OK);
+    ck_assert_msg(vgpu_ptx_module_link(machine, inputs, 2, log, sizeof(log), &module) ==
+                      VGPU_PTX_OK,
+                  "%s", log);
+    ck_assert_int_eq(ptx_test_launch(machine, ptx_test_function(module, "k"), 1, 1, &out, 1).status,
+                     VGPU_PTX_OK);
     ck_assert_uint_eq(*(uint32_t *)host, 42);
     vgpu_ptx_module_unload(module);
-    ck_assert_int_ne(vgpu_ptx_module_link(machine, inputs, 1, log, sizeof(log), &module), VGPU_PTX_OK);
+    ck_assert_int_ne(vgpu_ptx_module_link(machine, inputs, 1, log, sizeof(log), &module),
+                     VGPU_PTX_OK);
 }
 END_TEST
 
@@ -424,14 +447,17 @@ START_TEST(printf_formats_its_arguments)
     static const char text[] = HEAD
         ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
         /* "%d|%5.2f|%s|%llx|%c|%%\n" */
-        ".global .align 1 .b8 fmt[26] = {37,100,124,37,53,46,50,102,124,37,115,124,37,108,108,120,124,37,99,124,37,37,10,0};\n"
+        ".global .align 1 .b8 fmt[26] = "
+        "{37,100,124,37,53,46,50,102,124,37,115,124,37,108,108,120,124,37,99,124,37,37,10,0};\n"
         ".global .align 1 .b8 str[3] = {104,105,0};\n"
         ".visible .entry k(.param .u64 out) {\n"
         ".local .align 8 .b8 args[40]; .reg .b64 %l, %g, %s, %f; .reg .b32 %r;\n"
         "mov.u64 %l, args; cvta.local.u64 %g, %l; mov.u64 %s, str; mov.u64 %f, fmt;\n"
-        "st.local.u32 [%l], -5; st.local.f64 [%l+8], 0d400921FB54442D18; st.local.u64 [%l+16], %s;\n"
+        "st.local.u32 [%l], -5; st.local.f64 [%l+8], 0d400921FB54442D18; st.local.u64 [%l+16], "
+        "%s;\n"
         "st.local.u64 [%l+24], 0x123456789abcd; st.local.u32 [%l+32], 90;\n"
-        "{ .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f; st.param.b64 [b], %g;\n"
+        "{ .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f; st.param.b64 [b], "
+        "%g;\n"
         "call.uni (c), vprintf, (a, b); ld.param.b32 %r, [c]; }\n"
         ".reg .b64 %o; ld.param.u64 %o, [out]; st.global.u32 [%o], %r; ret; }\n";
     struct vgpu_ptx_options options = {.threads = 1, .print = collect, .user = printed};
@@ -462,16 +488,21 @@ static const struct {
     {"mov.u32 %v, -4; ld.shared.u32 %v, [%v];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "load"},
     {"mov.u64 %o, l; st.local.u32 [%o+600000], 1;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "store"},
     {"mov.u64 %o, cc; st.global.u32 [%o], 1;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "constant"},
-    {"mov.u64 %o, 0x7fffffffffffffff; ld.u8 %h, [%o];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "0x7fffffffffffffff"},
-    {"mov.u64 %o, 0xffffffffffffffff; ld.u8 %h, [%o];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "0xffffffffffffffff"},
+    {"mov.u64 %o, 0x7fffffffffffffff; ld.u8 %h, [%o];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS,
+     "0x7fffffffffffffff"},
+    {"mov.u64 %o, 0xffffffffffffffff; ld.u8 %h, [%o];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS,
+     "0xffffffffffffffff"},
     {"ld.u64 %o, [0x100000100];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "0x100000100"},
     {"trap;", VGPU_PTX_FAULT_TRAP, "trap"},
     {"bar.sync 17;", VGPU_PTX_FAULT_INSTRUCTION, "15"},
     {"bar.sync 1, 33;", VGPU_PTX_FAULT_INSTRUCTION, "multiple of 32"},
     {"mov.u32 %v, 9; ts: .branchtargets e; brx.idx %v, ts; e:", VGPU_PTX_FAULT_INSTRUCTION, "brx"},
-    {"p: .callprototype _ (); mov.u64 %o, 64; call %o, (), p;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "indirect"},
-    {"p: .callprototype _ (); mov.u64 %o, deep; call %o, (), p;", VGPU_PTX_FAULT_INSTRUCTION, "prototype"},
-    {"{ .param .b32 x; st.param.b32 [x], 1; call deep, (x); }", VGPU_PTX_FAULT_STACK, "stack overflow"},
+    {"p: .callprototype _ (); mov.u64 %o, 64; call %o, (), p;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS,
+     "indirect"},
+    {"p: .callprototype _ (); mov.u64 %o, deep; call %o, (), p;", VGPU_PTX_FAULT_INSTRUCTION,
+     "prototype"},
+    {"{ .param .b32 x; st.param.b32 [x], 1; call deep, (x); }", VGPU_PTX_FAULT_STACK,
+     "stack overflow"},
 };
 
 START_TEST(each_fault_names_its_cause)
@@ -479,12 +510,15 @@ START_TEST(each_fault_names_its_cause)
     char text[2048];
     struct ptx_run_result r;
 
-    snprintf(text, sizeof(text), HEAD
-             ".const .align 4 .u32 cc = 5;\n"
-             ".func deep(.param .b32 n) { .local .align 8 .b8 big[256]; .reg .b32 %%n; ld.param.b32 %%n, [n];\n"
-             "{ .param .b32 x; st.param.b32 [x], %%n; call deep, (x); } ret; }\n"
-             ".visible .entry k(.param .u64 out) { .reg .b64 %%o; .reg .b32 %%v; .reg .b16 %%h; .shared .align 4 .b8 s[16];\n"
-             ".local .align 8 .b8 l[16]; ld.param.u64 %%o, [out];\n%s\nret; }\n", faults[_i].body);
+    snprintf(text, sizeof(text),
+             HEAD ".const .align 4 .u32 cc = 5;\n"
+                  ".func deep(.param .b32 n) { .local .align 8 .b8 big[256]; .reg .b32 %%n; "
+                  "ld.param.b32 %%n, [n];\n"
+                  "{ .param .b32 x; st.param.b32 [x], %%n; call deep, (x); } ret; }\n"
+                  ".visible .entry k(.param .u64 out) { .reg .b64 %%o; .reg .b32 %%v; .reg .b16 "
+                  "%%h; .shared .align 4 .b8 s[16];\n"
+                  ".local .align 8 .b8 l[16]; ld.param.u64 %%o, [out];\n%s\nret; }\n",
+             faults[_i].body);
     r = run_fault(text, 1, 3, faults[_i].kind, faults[_i].says);
     ck_assert_int_eq(r.status, VGPU_PTX_FAULT);
     if (faults[_i].kind != VGPU_PTX_FAULT_STACK)
@@ -495,10 +529,10 @@ END_TEST
 
 START_TEST(the_faulting_thread_is_named)
 {
-    struct ptx_run_result r = run_fault(HEAD
-        ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .pred %q;\n"
-        "setp.eq.u32 %q, %i, 173; @%q st.global.u32 [%p+1000000], 1; ret; }\n",
-        3, 64, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "block (2,0,0), thread (45,0,0)");
+    struct ptx_run_result r =
+        run_fault(HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .pred %q;\n"
+                       "setp.eq.u32 %q, %i, 173; @%q st.global.u32 [%p+1000000], 1; ret; }\n",
+                  3, 64, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "block (2,0,0), thread (45,0,0)");
 
     ck_assert_uint_eq(r.fault.block[0], 2);
     ck_assert_uint_eq(r.fault.thread[0], 45);
@@ -507,8 +541,8 @@ START_TEST(the_faulting_thread_is_named)
 }
 END_TEST
 
-static const char endless[] = HEAD
-    ".visible .entry k(.param .u64 out) { .reg .b32 %v; l: add.u32 %v, %v, 1; bra l; }\n";
+static const char endless[] =
+    HEAD ".visible .entry k(.param .u64 out) { .reg .b32 %v; l: add.u32 %v, %v, 1; bra l; }\n";
 
 START_TEST(an_endless_kernel_ends_with_its_budget)
 {
@@ -516,7 +550,8 @@ START_TEST(an_endless_kernel_ends_with_its_budget)
 
     vgpu_ptx_machine_destroy(machine);
     ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
-    ck_assert_int_eq(run_fault(endless, 4, 64, VGPU_PTX_FAULT_TIMEOUT, "limit").status, VGPU_PTX_CANCELLED);
+    ck_assert_int_eq(run_fault(endless, 4, 64, VGPU_PTX_FAULT_TIMEOUT, "limit").status,
+                     VGPU_PTX_CANCELLED);
 }
 END_TEST
 
@@ -526,7 +561,8 @@ START_TEST(an_endless_kernel_ends_at_its_deadline)
 
     vgpu_ptx_machine_destroy(machine);
     ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
-    ck_assert_int_eq(run_fault(endless, 4, 64, VGPU_PTX_FAULT_TIMEOUT, "limit").status, VGPU_PTX_CANCELLED);
+    ck_assert_int_eq(run_fault(endless, 4, 64, VGPU_PTX_FAULT_TIMEOUT, "limit").status,
+                     VGPU_PTX_CANCELLED);
 }
 END_TEST
 
@@ -545,8 +581,12 @@ START_TEST(a_cancel_flag_ends_a_kernel)
 {
     struct vgpu_ptx_module *module = ptx_test_load(machine, endless);
     uint64_t out = 0;
-    struct vgpu_ptx_launch launch = {.function = ptx_test_function(module, "k"), .grid = {4, 1, 1}, .block = {32, 1, 1},
-                                     .params = &out, .param_bytes = 8, .cancel = &cancel_flag};
+    struct vgpu_ptx_launch launch = {.function = ptx_test_function(module, "k"),
+                                     .grid = {4, 1, 1},
+                                     .block = {32, 1, 1},
+                                     .params = &out,
+                                     .param_bytes = 8,
+                                     .cancel = &cancel_flag};
     struct vgpu_ptx_fault fault;
     pthread_t thread;
 
@@ -560,11 +600,14 @@ END_TEST
 
 START_TEST(bad_launches_are_refused)
 {
-    struct vgpu_ptx_module *module = ptx_test_load(machine, HEAD
-        ".visible .entry k(.param .u64 out) .reqntid 32, 2, 1 { ret; }\n.visible .entry m() .maxntid 64 { ret; }\n");
-    struct vgpu_ptx_function *k = ptx_test_function(module, "k"), *m = ptx_test_function(module, "m");
+    struct vgpu_ptx_module *module =
+        ptx_test_load(machine, HEAD ".visible .entry k(.param .u64 out) .reqntid 32, 2, 1 { ret; "
+                                    "}\n.visible .entry m() .maxntid 64 { ret; }\n");
+    struct vgpu_ptx_function *k = ptx_test_function(module, "k"),
+                             *m = ptx_test_function(module, "m");
     uint64_t out = 0;
-    const struct vgpu_ptx_launch good = {.function = k, .grid = {1, 1, 1}, .block = {32, 2, 1}, .params = &out, .param_bytes = 8};
+    const struct vgpu_ptx_launch good = {
+        .function = k, .grid = {1, 1, 1}, .block = {32, 2, 1}, .params = &out, .param_bytes = 8};
     struct vgpu_ptx_launch bad[10];
 
     ck_assert_int_eq(vgpu_ptx_launch_run(machine, &good, NULL, NULL), VGPU_PTX_OK);
@@ -581,7 +624,8 @@ START_TEST(bad_launches_are_refused)
     bad[8] = (struct vgpu_ptx_launch){.function = m, .grid = {1, 1, 1}, .block = {65, 1, 1}};
     bad[9] = (struct vgpu_ptx_launch){.function = m, .grid = {1, 1, 1}, .block = {1, 1, 65}};
     for (int n = 0; n < 10; n++)
-        ck_assert_msg(vgpu_ptx_launch_run(machine, &bad[n], NULL, NULL) == VGPU_PTX_INVALID, "launch %d", n);
+        ck_assert_msg(vgpu_ptx_launch_run(machine, &bad[n], NULL, NULL) == VGPU_PTX_INVALID,
+                      "launch %d", n);
     vgpu_ptx_module_unload(module);
 }
 END_TEST
@@ -627,7 +671,8 @@ static Suite *ptx_exec_suite(void)
     tc = tcase_create("fault");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, each_fault_names_its_cause, 0, (int)(sizeof(faults) / sizeof(faults[0])));
+    tcase_add_loop_test(tc, each_fault_names_its_cause, 0,
+                        (int)(sizeof(faults) / sizeof(faults[0])));
     tcase_add_test(tc, the_faulting_thread_is_named);
     tcase_add_test(tc, an_endless_kernel_ends_with_its_budget);
     tcase_add_test(tc, an_endless_kernel_ends_at_its_deadline);

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define N 4096
+#define N      4096
 #define FOLDER "tests/kernels/"
 
 union word {
@@ -215,8 +215,13 @@ static void ref_automaton(union word *out)
 
             if (way == 3 && acc & 1)
                 continue; /* the state stays */
-            acc = way == 0 ? acc + state : way == 1 ? acc ^ state << 3 : way == 2 ? acc - k : way == 3 ? acc * 3 + 1
-                : way == 4 ? acc | 1 : way == 5 ? rotl(acc, 31) : ~acc;
+            acc = way == 0   ? acc + state
+                  : way == 1 ? acc ^ state << 3
+                  : way == 2 ? acc - k
+                  : way == 3 ? acc * 3 + 1
+                  : way == 4 ? acc | 1
+                  : way == 5 ? rotl(acc, 31)
+                             : ~acc;
             state = state * 1664525u + 1013904223u;
             if (state == 0x12345678u)
                 break;
@@ -258,8 +263,8 @@ static void ref_signed_division(union word *out)
 
         b = b ? b : 1;
         e = e ? e : 1;
-        out[i].u = (uint32_t)(a == INT32_MIN ? 0 : a / b) + (uint32_t)(a == INT32_MIN ? 0 : a % b) + (uint32_t)(c / e) +
-                   (uint32_t)(wide / 1000003) + (uint32_t)(wide % 997);
+        out[i].u = (uint32_t)(a == INT32_MIN ? 0 : a / b) + (uint32_t)(a == INT32_MIN ? 0 : a % b) +
+                   (uint32_t)(c / e) + (uint32_t)(wide / 1000003) + (uint32_t)(wide % 997);
     }
 }
 
@@ -288,7 +293,8 @@ static void ref_stencil(union word *out)
 static void ref_mandelbrot(union word *out)
 {
     for (int i = 0; i < N; i++) {
-        float cx = (float)(i % 64) / 32.0f - 1.5f, cy = (float)(i / 64) / 32.0f - 1.0f, x = 0, y = 0;
+        float cx = (float)(i % 64) / 32.0f - 1.5f, cy = (float)(i / 64) / 32.0f - 1.0f, x = 0,
+              y = 0;
         int k;
 
         for (k = 0; k < 100 && x * x + y * y < 4.0f; k++) {
@@ -445,13 +451,39 @@ static const struct {
     const char *file, *name;
     reference_fn *reference;
 } kernels[] = {
-#define K(file, name) {#file, #name, ref_##name}
-    K(integer, collatz), K(integer, gcd), K(integer, crc32), K(integer, murmur3), K(integer, philox),
-    K(integer, histogram), K(integer, scan), K(integer, bitonic), K(integer, compact), K(integer, transpose),
-    K(integer, popcount_sum), K(integer, modpow), K(integer, queens), K(integer, automaton), K(integer, recursive),
-    K(integer, cipher), K(integer, signed_division), K(integer, bytes_and_halves), K(floating, stencil),
-    K(floating, mandelbrot), K(floating, nbody), K(floating, normalize), K(floating, convolution), K(floating, horner),
-    K(floating, newton), K(floating, doubles), K(floating, vectors), K(floating, radix2), K(floating, sparse),
+#define K(file, name)                                                                              \
+    {                                                                                              \
+#file, #name, ref_##name                                                                   \
+    }
+    K(integer, collatz),
+    K(integer, gcd),
+    K(integer, crc32),
+    K(integer, murmur3),
+    K(integer, philox),
+    K(integer, histogram),
+    K(integer, scan),
+    K(integer, bitonic),
+    K(integer, compact),
+    K(integer, transpose),
+    K(integer, popcount_sum),
+    K(integer, modpow),
+    K(integer, queens),
+    K(integer, automaton),
+    K(integer, recursive),
+    K(integer, cipher),
+    K(integer, signed_division),
+    K(integer, bytes_and_halves),
+    K(floating, stencil),
+    K(floating, mandelbrot),
+    K(floating, nbody),
+    K(floating, normalize),
+    K(floating, convolution),
+    K(floating, horner),
+    K(floating, newton),
+    K(floating, doubles),
+    K(floating, vectors),
+    K(floating, radix2),
+    K(floating, sparse),
     K(floating, lerp_table),
 };
 
@@ -489,11 +521,13 @@ START_TEST(kernel_gives_what_c_gives)
     memcpy(host, floats ? (const void *)input_f : (const void *)input_u, N * 4);
     params[1] = ptx_test_alloc(machine, N * 4, &host);
     got = host;
-    result = ptx_test_launch(machine, ptx_test_function(module, kernels[which].name), N / 256, 256, params, 3);
+    result = ptx_test_launch(machine, ptx_test_function(module, kernels[which].name), N / 256, 256,
+                             params, 3);
     ck_assert_msg(result.status == VGPU_PTX_OK, "%s: %s", path, result.fault.text);
     for (int i = 0; i < N; i++)
-        ck_assert_msg(got[i].u == want[i].u, "%s %s[%d]: %08x (%g) instead of %08x (%g)", path, kernels[which].name, i,
-                      got[i].u, (double)got[i].f, want[i].u, (double)want[i].f);
+        ck_assert_msg(got[i].u == want[i].u, "%s %s[%d]: %08x (%g) instead of %08x (%g)", path,
+                      kernels[which].name, i, got[i].u, (double)got[i].f, want[i].u,
+                      (double)want[i].f);
     vgpu_ptx_module_unload(module);
     vgpu_ptx_machine_destroy(machine);
     free(want);

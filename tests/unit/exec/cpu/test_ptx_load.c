@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEAD ".version 8.0\n.target sm_90\n.address_size 64\n"
+#define HEAD          ".version 8.0\n.target sm_90\n.address_size 64\n"
 #define HOSTILE_BYTES (4u << 20)
 
 static struct vgpu_ptx_machine *machine;
@@ -24,8 +24,8 @@ static void teardown(void)
 }
 
 /* A body that loads; each refusal breaks one thing in it. */
-#define BODY                                                                                                          \
-    ".reg .b32 %r<4>; .reg .b64 %d<4>; .reg .pred %p<4>; .reg .b16 %h<4>; .reg .f32 %f<4>;\n"                         \
+#define BODY                                                                                       \
+    ".reg .b32 %r<4>; .reg .b64 %d<4>; .reg .pred %p<4>; .reg .b16 %h<4>; .reg .f32 %f<4>;\n"      \
     ".shared .align 4 .b8 s[16]; .local .align 4 .b8 l[16];\n"
 
 static const struct {
@@ -86,7 +86,8 @@ static const struct {
     {"add.sparkly.u32 %r0, %r1, %r2;", VGPU_PTX_UNSUPPORTED, "sparkly"},
     {"tex.2d.v4.f32.f32 {%f0,%f1,%f2,%f3}, [t, {%f0,%f1}];", VGPU_PTX_UNSUPPORTED, "textures"},
     {"wmma.load.a.sync.aligned.row.m16n16k16.f16 {%r0}, [%d0];", VGPU_PTX_UNSUPPORTED, "matrix"},
-    {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f0}, {%r0}, {%r1}, {%f1};", VGPU_PTX_UNSUPPORTED, "matrix"},
+    {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f0}, {%r0}, {%r1}, {%f1};",
+     VGPU_PTX_UNSUPPORTED, "matrix"},
     {"\"unterminated\n", VGPU_PTX_SYNTAX, "unterminated"},
     {"/* unterminated", VGPU_PTX_SYNTAX, "unterminated"},
     {"\x01", VGPU_PTX_SYNTAX, "character"},
@@ -95,8 +96,10 @@ static const struct {
 
 static void with_body(char *text, size_t bytes, const char *code)
 {
-    snprintf(text, bytes, HEAD ".extern .func undefined(.param .b32 a);\n.func f(.param .b32 a) { ret; }\n"
-             ".visible .entry k(.param .u64 out) {\n%s%s\nret; }\n", BODY, code);
+    snprintf(text, bytes,
+             HEAD ".extern .func undefined(.param .b32 a);\n.func f(.param .b32 a) { ret; }\n"
+                  ".visible .entry k(.param .u64 out) {\n%s%s\nret; }\n",
+             BODY, code);
 }
 
 START_TEST(bad_code_is_refused_with_its_reason)
@@ -156,7 +159,8 @@ START_TEST(the_log_names_every_unsupported_line)
 {
     char text[4096];
 
-    with_body(text, sizeof(text), "tex.x.y;\nadd.u32 %r0, %r1, %r2;\nwmma.z;\nsuld.b;\nadd.sat.u64 %d0, %d1, %d2;");
+    with_body(text, sizeof(text),
+              "tex.x.y;\nadd.u32 %r0, %r1, %r2;\nwmma.z;\nsuld.b;\nadd.sat.u64 %d0, %d1, %d2;");
     ptx_test_refused(machine, text, VGPU_PTX_UNSUPPORTED, "ptx:9:");
     ptx_test_refused(machine, text, VGPU_PTX_UNSUPPORTED, "ptx:11:");
     ptx_test_refused(machine, text, VGPU_PTX_UNSUPPORTED, "ptx:12:");
@@ -204,9 +208,10 @@ START_TEST(hostile_text_ends)
     memcpy(at, hostile[_i].start, start);
     for (at += start; at + piece < text + HOSTILE_BYTES; at += piece)
         memcpy(at, hostile[_i].piece, piece);
-    strcpy(at, hostile[_i].end);
+    memcpy(at, hostile[_i].end, strlen(hostile[_i].end) + 1);
     status = vgpu_ptx_module_load(machine, text, strlen(text), log, sizeof(log), &module);
-    ck_assert_msg((status == VGPU_PTX_OK) == hostile[_i].loads, "%s: %.200s", vgpu_ptx_status_name(status), log);
+    ck_assert_msg((status == VGPU_PTX_OK) == hostile[_i].loads, "%s: %.200s",
+                  vgpu_ptx_status_name(status), log);
     vgpu_ptx_module_unload(module);
     ck_assert_uint_eq(vgpu_ptx_mem_held(machine), 0);
     free(text);
@@ -217,18 +222,20 @@ END_TEST
 START_TEST(many_names_load_in_bounded_time)
 {
     enum { COUNT = 50000 };
-    char *text = malloc(COUNT * 120), *at = text;
+    char *text = malloc(COUNT * 120), *at = text, *end = text + COUNT * 120;
     struct vgpu_ptx_module *module;
 
     ck_assert_ptr_nonnull(text);
-    at += sprintf(at, HEAD ".func f0() { ret; }\n");
+    at += snprintf(at, (size_t)(end - at), HEAD ".func f0() { ret; }\n");
     for (int k = 1; k < COUNT; k++)
-        at += sprintf(at, ".func f%d() { .reg .b32 r%d; l%d: call f%d, (); ret; }\n", k, k, k, k - 1);
-    sprintf(at, ".entry k() { call f%d, (); ret; }\n", COUNT - 1);
+        at += snprintf(at, (size_t)(end - at),
+                       ".func f%d() { .reg .b32 r%d; l%d: call f%d, (); ret; }\n", k, k, k, k - 1);
+    snprintf(at, (size_t)(end - at), ".entry k() { call f%d, (); ret; }\n", COUNT - 1);
     module = ptx_test_load(machine, text);
     /* running it is a recursion bomb: a fault, not a crash */
-    ck_assert_int_eq(ptx_test_launch(machine, ptx_test_function(module, "k"), 1, 32, NULL, 0).fault.kind,
-                     VGPU_PTX_FAULT_STACK);
+    ck_assert_int_eq(
+        ptx_test_launch(machine, ptx_test_function(module, "k"), 1, 32, NULL, 0).fault.kind,
+        VGPU_PTX_FAULT_STACK);
     vgpu_ptx_module_unload(module);
     free(text);
 }
@@ -265,7 +272,8 @@ START_TEST(memory_is_accounted_zeroed_and_bounded)
     ck_assert_int_eq(vgpu_ptx_mem_fill(machine, a, 7, 4, 1251), VGPU_PTX_NOT_FOUND);
     ck_assert_int_eq(vgpu_ptx_mem_fill(machine, a, 7, 4, UINT64_MAX / 2), VGPU_PTX_INVALID);
     ck_assert_int_eq(vgpu_ptx_mem_fill(machine, a + 2, 0x11223344, 2, 2), VGPU_PTX_OK);
-    ck_assert(host[1] == 0 && host[2] == 0x44 && host[3] == 0x33 && host[5] == 0x33 && host[6] == 0);
+    ck_assert(host[1] == 0 && host[2] == 0x44 && host[3] == 0x33 && host[5] == 0x33 &&
+              host[6] == 0);
     ck_assert_int_eq(vgpu_ptx_mem_free(machine, a + 1), VGPU_PTX_NOT_FOUND);
     ck_assert_int_eq(vgpu_ptx_mem_free(machine, a), VGPU_PTX_OK);
     ck_assert_int_eq(vgpu_ptx_mem_free(machine, a), VGPU_PTX_NOT_FOUND);
@@ -275,7 +283,8 @@ END_TEST
 
 START_TEST(a_modules_variables_cannot_be_freed_as_memory)
 {
-    struct vgpu_ptx_module *module = ptx_test_load(machine, HEAD ".visible .global .align 4 .u32 v = 9;\n");
+    struct vgpu_ptx_module *module =
+        ptx_test_load(machine, HEAD ".visible .global .align 4 .u32 v = 9;\n");
     uint64_t va, bytes;
 
     ck_assert_int_eq(vgpu_ptx_module_global(module, "v", &va, &bytes), VGPU_PTX_OK);
@@ -290,9 +299,10 @@ END_TEST
 
 START_TEST(attributes_and_parameter_layout_are_reported)
 {
-    struct vgpu_ptx_module *module = ptx_test_load(machine, HEAD
-        ".visible .entry k(.param .u8 a, .param .align 8 .b8 b[12], .param .u16 c, .param .f64 d) .maxntid 16, 4 {\n"
-        ".shared .align 4 .b8 s[100]; .local .align 8 .b8 l[24]; ret; }\n");
+    struct vgpu_ptx_module *module = ptx_test_load(
+        machine, HEAD ".visible .entry k(.param .u8 a, .param .align 8 .b8 b[12], .param .u16 c, "
+                      ".param .f64 d) .maxntid 16, 4 {\n"
+                      ".shared .align 4 .b8 s[100]; .local .align 8 .b8 l[24]; ret; }\n");
     struct vgpu_ptx_function *k = ptx_test_function(module, "k");
     static const struct vgpu_ptx_param want[4] = {{0, 1, 1}, {8, 12, 8}, {20, 2, 2}, {24, 8, 8}};
     struct vgpu_ptx_attributes a;
@@ -322,11 +332,14 @@ static const uint8_t fatbins[][80] = {
     {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
     {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 10, 0, 0, 0, 0, 0, 0, 0, 1, 0},
-    {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 64, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 64, 0, 0, 0, 1, 0, 0, 0},
-    {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 64, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0},
+    {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 64, 0, 0, 0, 0, 0,
+     0,    0,    1,    0,    1, 1, 64, 0, 0,  0, 1, 0, 0, 0},
+    {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 64, 0, 0, 0, 0, 0,
+     0,    0,    1,    0,    1, 1, 1,  0, 0,  0, 0, 0, 0, 0},
 };
-static const enum vgpu_ptx_status fatbin_status[] = {VGPU_PTX_NO_PTX, VGPU_PTX_BAD_IMAGE, VGPU_PTX_BAD_IMAGE,
-                                                     VGPU_PTX_BAD_IMAGE, VGPU_PTX_BAD_IMAGE};
+static const enum vgpu_ptx_status fatbin_status[] = {VGPU_PTX_NO_PTX, VGPU_PTX_BAD_IMAGE,
+                                                     VGPU_PTX_BAD_IMAGE, VGPU_PTX_BAD_IMAGE,
+                                                     VGPU_PTX_BAD_IMAGE};
 
 START_TEST(damaged_fatbins_are_refused)
 {
@@ -334,7 +347,8 @@ START_TEST(damaged_fatbins_are_refused)
     char log[256];
     size_t bytes = _i < 2 ? 16 : 80;
 
-    ck_assert_int_eq(vgpu_ptx_module_load(machine, fatbins[_i], bytes, log, sizeof(log), &module), fatbin_status[_i]);
+    ck_assert_int_eq(vgpu_ptx_module_load(machine, fatbins[_i], bytes, log, sizeof(log), &module),
+                     fatbin_status[_i]);
     ck_assert_ptr_null(module);
 }
 END_TEST
