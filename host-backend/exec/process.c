@@ -10,9 +10,9 @@
  * waits to see the process reaped, not for any promise of ours.
  *
  * The loop does bounded work (vgpu_dispatch_run()), and looks at its socket and the clock every
- * so often.  With nothing to do it spins for poll_us on the ring's index and the executor, then
- * arms the doorbell and the executor (each: ask to be told, full fence, look again) and
- * sleeps in epoll.  The doorbell and the executor's descriptor are edge-triggered, so waking costs one
+ * so often.  With nothing to do it spins for poll_us on the ring's index and the executor, yielding
+ * to whoever wants the processor, then arms the doorbell and the executor (each: ask to be told,
+ * full fence, look again) and sleeps in epoll.  The doorbell and the executor's descriptor are edge-triggered, so waking costs one
  * system call; an edge that came while awake costs one empty round later.
  *
  * A guest whose completion queue is full and whose submissions wait has nothing to ring a doorbell
@@ -27,6 +27,7 @@
 #include <exec/process.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -311,8 +312,11 @@ static int process_loop(struct exec_process *p)
         vgpu_ring_publish_cons(&p->ring);
         if (idle_since_ns == 0)
             idle_since_ns = now_ns;
-        if (now_ns - idle_since_ns < poll_ns)
+        if (now_ns - idle_since_ns < poll_ns) {
+            /* On a full machine it may be the guest itself that waits for this processor. */
+            sched_yield();
             continue;
+        }
         if (!process_chores(p, now_ns, &exit_status))
             return exit_status;
         process_sleep(p, &stalls);
