@@ -202,11 +202,12 @@ static int vm_set_socket_mode(struct vgpu_vm_config *vm, const char *value)
 
 static int vm_set_socket_group(struct vgpu_vm_config *vm, const char *value)
 {
-    const struct group *gr = getgrnam(value);
+    struct group gr, *found = NULL;
+    char buf[4096];
 
-    if (!gr)
+    if (getgrnam_r(value, &gr, buf, sizeof(buf), &found) || !found)
         return -EINVAL;
-    vm->socket_gid = gr->gr_gid;
+    vm->socket_gid = gr.gr_gid;
     return 0;
 }
 

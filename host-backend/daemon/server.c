@@ -240,7 +240,9 @@ static VGPU_MUST_CHECK int proc_open_lock(const struct server_vm *vm)
     snprintf(path, sizeof(path), "%s/%s.generation", vm->server->config->runtime_dir,
              vm->config->name);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    return fd;
 }
 
 /* Start a vm process for a client; `client` stays the caller's. 0 or -errno. */

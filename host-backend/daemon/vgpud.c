@@ -154,19 +154,19 @@ static int options_read(int argc, char **argv, struct vgpu_config *cfg)
 
 static VGPU_MUST_CHECK int start_find_user(struct vgpu_server *server)
 {
-    const struct passwd *pw;
+    struct passwd pw, *found = NULL;
+    char buf[4096];
 
     if (geteuid() != 0)
         return 0;
-    pw = getpwnam(server->config->user);
-    if (!pw || !pw->pw_uid) {
+    if (getpwnam_r(server->config->user, &pw, buf, sizeof(buf), &found) || !found || !pw.pw_uid) {
         vgpu_log(VGPU_LOG_ERROR, "user '%s' %s", server->config->user,
-                 pw ? "is root: guests' processes need another one" : "does not exist");
+                 found ? "is root: guests' processes need another one" : "does not exist");
         return -EINVAL;
     }
     server->drop_user = true;
-    server->uid = pw->pw_uid;
-    server->gid = pw->pw_gid;
+    server->uid = pw.pw_uid;
+    server->gid = pw.pw_gid;
     return 0;
 }
 

@@ -368,35 +368,46 @@ END_TEST
 
 /* ---- Noise ---- */
 
+/* Reproducible noise (xorshift). */
+static uint32_t noise_state;
+
+static uint32_t noise(void)
+{
+    noise_state ^= noise_state << 13;
+    noise_state ^= noise_state >> 17;
+    noise_state ^= noise_state << 5;
+    return noise_state;
+}
+
 /* Whatever comes, the server answers, drops or waits; sanitizers watch. */
 START_TEST(noise_does_no_harm)
 {
     int ram = vuf_ram(1 << 16), fds[3] = {ram, eventfd(0, EFD_NONBLOCK), ram};
     uint8_t buf[256];
 
-    srand((unsigned int)_i);
+    noise_state = (uint32_t)_i + 1;
     for (int i = 0; i < 3000; i++) {
-        struct vu_header h = {77, (uint16_t)(rand() % 17), 0, 0, 0};
-        uint32_t bytes = (uint32_t)rand() % 80;
+        struct vu_header h = {77, (uint16_t)(noise() % 17), 0, 0, 0};
+        uint32_t bytes = noise() % 80;
 
         for (size_t k = 0; k < sizeof(buf); k++)
-            buf[k] = (uint8_t)(rand() % 3 ? rand() % 40 : rand());
-        if (h.command < VU_COMMAND_END && good[h.command].data && rand() % 4) {
+            buf[k] = (uint8_t)(noise() % 3 ? noise() % 40 : noise());
+        if (h.command < VU_COMMAND_END && good[h.command].data && noise() % 4) {
             bytes = good[h.command].bytes;
             memcpy(buf, good[h.command].data, bytes);
-            buf[(unsigned int)rand() % bytes] ^= (uint8_t)(1 << rand() % 8);
+            buf[noise() % bytes] ^= (uint8_t)(1 << noise() % 8);
         }
         h.bytes = (uint32_t)sizeof(h) + bytes;
-        if (rand() % 300 == 0)
-            h.flags = (uint32_t)rand();
-        if (vuf_send(h.command, h.flags, buf, bytes, fds, (size_t)rand() % 4)) {
+        if (noise() % 300 == 0)
+            h.flags = noise();
+        if (vuf_send(h.command, h.flags, buf, bytes, fds, noise() % 4)) {
             vuf_teardown();
             vuf_setup_ready();
         }
-        if (rand() % 2)
+        if (noise() % 2)
             vgpu_vfio_user_unmap_done(vuf.vu, vuf.unmap_cookie);
-        vuf.unmap_busy = rand() % 2;
-        if (vuf.resets && rand() % 4 == 0) {
+        vuf.unmap_busy = noise() % 2;
+        if (vuf.resets && noise() % 4 == 0) {
             struct vgpu_dev_stats stats;
 
             vgpu_dev_get_stats(vuf.dev, &stats);

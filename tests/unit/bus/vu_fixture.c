@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The vfio-user server under test: see vu_fixture.h. */
+/*
+ * The vfio-user server under test: see vu_fixture.h.  The device has no executors: what it asks for is
+ * counted, not done.
+ */
 #include "vu_fixture.h"
 
 #ifdef VUF_STANDALONE

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The suites of the daemon unit tests. */
+/* The suites of the daemon unit tests, one per source file or group of small ones under test. */
 #ifndef VGPU_TESTS_UNIT_DAEMON_H
 #define VGPU_TESTS_UNIT_DAEMON_H
 
