@@ -12,6 +12,8 @@ PTX_CORE_SRC := $(addprefix $(PTX_DIR)/,arena.c lex.c tables.c parse.c parse_var
 # Every operation rounds once (no contraction); nothing here looks at floating-point exception flags or errno.
 PTX_ENGINE_CFLAGS := $(if $(filter rel,$(VARIANT)),-O3) -ffp-contract=off -fno-math-errno -fno-trapping-math \
                      -Wno-pass-failed
+# Kernels may race on their memory as they like: ThreadSanitizer watches the machine, not them.
+PTX_ENGINE_CFLAGS += $(if $(filter tsan,$(VARIANT)),-fno-sanitize=thread)
 
 $(eval $(call vgpu_lib,ptx_engine_base,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=base))
 $(eval $(call vgpu_lib,ptx_engine_avx2,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=avx2 -mavx2 -mfma))
