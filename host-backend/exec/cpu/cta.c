@@ -406,6 +406,21 @@ static void barrier_wake(struct ptx_warp *w, uint32_t id, const struct ptx_barri
     const struct ptx_insn *i = NULL;
     bool same = true;
 
+    /* The usual case: the whole warp came together to a plain barrier. */
+    if (w->converged && w->blocked == w->live) {
+        uint32_t first = (uint32_t)__builtin_ctz(w->live);
+
+        if (w->barrier[first] != id)
+            return;
+        i = w->pc[first];
+        if (!(i->flags & 2)) {
+            for (uint32_t l = 0; l < PTX_LANES; l++)
+                w->pc[l] = i + 1;
+            w->blocked = w->waiting = 0;
+            return;
+        }
+        i = NULL;
+    }
     for (uint32_t rest = w->blocked; rest; rest &= rest - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(rest);
 
