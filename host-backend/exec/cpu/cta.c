@@ -118,6 +118,21 @@ static bool sreg_is_of_block(enum ptx_sreg sreg)
            (sreg >= PTX_SR_clusterid_x && sreg <= PTX_SR_clusterid_z);
 }
 
+static void fill(uint8_t *reg, bool wide, uint64_t value)
+{
+    if (wide) {
+        uint64_t *to = (uint64_t *)(void *)reg;
+
+        for (uint32_t l = 0; l < PTX_LANES; l++)
+            to[l] = value;
+    } else {
+        uint32_t *to = (uint32_t *)(void *)reg;
+
+        for (uint32_t l = 0; l < PTX_LANES; l++)
+            to[l] = (uint32_t)value;
+    }
+}
+
 /* All of them, or those that differ from one block to the next of the same launch. */
 static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame, bool of_block_only)
 {
@@ -126,19 +141,15 @@ static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame, bool of_blo
     for (uint32_t k = code->const_init_count; k < code->init_count; k++) {
         const struct ptx_slot_init *init = &code->inits[k];
         enum ptx_sreg sreg = (enum ptx_sreg)init->sreg;
-        bool varies = sreg_varies(sreg);
-        uint64_t value;
 
         if (of_block_only && !sreg_is_of_block(sreg))
             continue;
-        value = varies ? 0 : sreg_of_warp(w, frame, sreg);
-        for (uint32_t l = 0; l < PTX_LANES; l++) {
-            if (varies)
-                value = sreg_of_lane(w, l, sreg);
-            if (init->wide)
-                ((uint64_t *)(void *)(frame->regs + init->offset))[l] = value;
-            else
-                ((uint32_t *)(void *)(frame->regs + init->offset))[l] = (uint32_t)value;
+        if (sreg_varies(sreg)) { /* all of these have 32 bits */
+            for (uint32_t l = 0; l < PTX_LANES; l++)
+                ((uint32_t *)(void *)(frame->regs + init->offset))[l] =
+                    (uint32_t)sreg_of_lane(w, l, sreg);
+        } else {
+            fill(frame->regs + init->offset, init->wide, sreg_of_warp(w, frame, sreg));
         }
     }
 }
@@ -147,16 +158,8 @@ static void frame_consts(struct ptx_frame *frame)
 {
     const struct ptx_code *code = frame->code;
 
-    for (uint32_t k = 0; k < code->const_init_count; k++) {
-        const struct ptx_slot_init *init = &code->inits[k];
-
-        for (uint32_t l = 0; l < PTX_LANES; l++) {
-            if (init->wide)
-                ((uint64_t *)(void *)(frame->regs + init->offset))[l] = init->bits;
-            else
-                ((uint32_t *)(void *)(frame->regs + init->offset))[l] = (uint32_t)init->bits;
-        }
-    }
+    for (uint32_t k = 0; k < code->const_init_count; k++)
+        fill(frame->regs + code->inits[k].offset, code->inits[k].wide, code->inits[k].bits);
 }
 
 static size_t frame_bytes(const struct ptx_code *code)

@@ -18,7 +18,7 @@ PTX_ENGINE_CFLAGS += $(if $(filter tsan,$(VARIANT)),-fno-sanitize=thread)
 $(eval $(call vgpu_lib,ptx_engine_base,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=base))
 $(eval $(call vgpu_lib,ptx_engine_avx2,$(PTX_ENGINE_SRC),$(PTX_ENGINE_CFLAGS) -DPTX_ENGINE=avx2 -mavx2 -mfma))
 # Messages are cut at their buffers on purpose.
-$(eval $(call vgpu_lib,ptx,$(PTX_CORE_SRC),-Wno-format-truncation))
+$(eval $(call vgpu_lib,ptx,$(PTX_CORE_SRC),-Wno-format-truncation $(if $(filter rel,$(VARIANT)),-O3)))
 
 $(O)/obj/ptx/engine_%.o: $(O)/lib/libptx_engine_%.a
 	@mkdir -p $(@D)

@@ -83,7 +83,7 @@ static inline void write_lane(struct ptx_warp *w, const struct ptx_insn *i, uint
         REG(uint64_t, reg)[l] = value;
     else
         REG(uint32_t, reg)
-        [l] = i->f & 1 ? (uint16_t)value : (uint32_t)value; /* f & 1: a 16-bit register */
+    [l] = i->f & 1 ? (uint16_t)value : (uint32_t)value; /* f & 1: a 16-bit register */
 }
 
 static inline uint64_t read_lane(const struct ptx_warp *w, const struct ptx_insn *i, uint32_t reg,
@@ -468,7 +468,12 @@ static ptx_next_insn ld_param_const(struct ptx_warp *w, const struct ptx_insn *i
         uint64_t value = 0;
         uint32_t reg = element_reg(i, k);
 
-        memcpy(&value, p + k * i->bytes, i->bytes);
+        switch (i->bytes) { /* fixed sizes: no call */
+        case 8: memcpy(&value, p + k * 8, 8); break;
+        case 4: memcpy(&value, p + k * 4, 4); break;
+        case 2: memcpy(&value, p + k * 2, 2); break;
+        default: value = p[k]; break;
+        }
         if (i->flags & PTX_I_SIGNED)
             value = sign_extend(value, i->bytes);
         if (i->flags & PTX_I_WIDE) {
