@@ -118,6 +118,7 @@ struct vgpu_exec_ops {
 
 extern const struct vgpu_exec_ops vgpu_exec_null;
 extern const struct vgpu_exec_ops vgpu_exec_cpu;
+extern const struct vgpu_exec_ops vgpu_exec_cuda;
 
 /* By name; NULL if there is no such executor in this build. */
 const struct vgpu_exec_ops *vgpu_exec_find(const char *name);

@@ -11,6 +11,7 @@
 static const struct vgpu_exec_ops *const executors[] = {
     &vgpu_exec_null,
     &vgpu_exec_cpu,
+    &vgpu_exec_cuda,
 };
 
 #define EXECUTORS (sizeof(executors) / sizeof(executors[0]))

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <exec/cuda/cu.h>
 
@@ -30,15 +31,18 @@ static void resolve(void *library, const char *symbol, void *slot)
 
 int vgpu_cu_load(struct vgpu_cu *cu, char *why, size_t why_bytes)
 {
+    const char *path = getenv("VGPU_LIBCUDA");
     unsigned int missing = 0;
 
     memset(cu, 0, sizeof(*cu));
-    cu->library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!path || !path[0])
+        path = "libcuda.so.1";
+    cu->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!cu->library) {
         snprintf(why, why_bytes, "no CUDA driver library: %s", dlerror());
         return -ENOENT;
     }
-    snprintf(why, why_bytes, "libcuda.so.1 lacks");
+    snprintf(why, why_bytes, "%s lacks", path);
 #define RESOLVE(symbol, args) resolve(cu->library, #symbol, &cu->symbol);
     VGPU_CU_REQUIRED(RESOLVE)
     VGPU_CU_OPTIONAL(RESOLVE)

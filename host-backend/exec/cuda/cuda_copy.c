@@ -9,8 +9,9 @@
  * Staged: for buffers that are not mapped here (Xen), that CUDA refuses to register, or that lie in too
  * many pieces.  Two pinned slots take turns.  To the device: fill a slot from the guest, start its
  * transfer, go on with the other slot.  From the device: start both slots' transfers, write each to
- * the guest when it has arrived.  Only one staged copy is under way in a context; the drain moves it on from
- * poll(), never waiting.
+ * the guest when it has arrived.  The drain moves a staged copy on from poll(), never waiting.  Each
+ * stream has slots of its own: were they shared, a copy that waits in one stream for
+ * another's kernel could keep back the very copy this kernel waits for.
  *
  * Small copies are staged as well until a buffer has been registered: registering costs more than
  * they do.
@@ -112,9 +113,8 @@ static CUresult via_scratch(struct vgpu_exec *exec, CUstream stream, CUdeviceptr
 {
     CUresult result = exec->cu.cuMemcpyDtoDAsync_v2(exec->scratch, src, bytes, stream);
 
-    return result == CUDA_SUCCESS
-               ? exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream)
-               : result;
+    return result == CUDA_SUCCESS ? exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream)
+                                  : result;
 }
 
 static CUresult scratch_init(struct vgpu_exec *exec)
@@ -126,7 +126,7 @@ static CUresult scratch_init(struct vgpu_exec *exec)
     result = exec->cu.cuEventCreate(&exec->scratch_done, CU_EVENT_DISABLE_TIMING);
     if (result != CUDA_SUCCESS)
         return result;
-    result = exec->cu.cuMemAlloc_v2(&exec->scratch, CUDA_BOUNCE_BYTES);
+    result = exec->cu.cuMemAlloc_v2(&exec->scratch, CUDA_SCRATCH_BYTES);
     if (result != CUDA_SUCCESS)
         exec->cu.cuEventDestroy_v2(exec->scratch_done);
     return result;
@@ -149,7 +149,7 @@ CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
         result = exec->cu.cuStreamWaitEvent(stream->cu, exec->scratch_done, 0);
     for (uint64_t done = 0; done < copy->bytes && result == CUDA_SUCCESS;) {
         uint64_t left = copy->bytes - done;
-        uint64_t piece = left < CUDA_BOUNCE_BYTES ? left : CUDA_BOUNCE_BYTES;
+        uint64_t piece = left < CUDA_SCRATCH_BYTES ? left : CUDA_SCRATCH_BYTES;
         uint64_t off = copy->dst < copy->src ? done : left - piece;
 
         result = via_scratch(exec, stream->cu, copy->dst + off, copy->src + off, piece);
@@ -158,17 +158,17 @@ CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
     return result == CUDA_SUCCESS ? exec->cu.cuEventRecord(exec->scratch_done, stream->cu) : result;
 }
 
-static CUresult slots_init(struct vgpu_exec *exec)
+static CUresult slots_init(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
     for (unsigned int i = 0; i < CUDA_BOUNCE_SLOTS; i++) {
-        struct cuda_bounce_slot *slot = &exec->bounce[i];
+        struct cuda_bounce_slot *slot = &stream->staged.slots[i];
         void *memory;
         CUresult result;
 
         if (slot->memory)
             continue;
-        result = exec->cu.cuEventCreate(&slot->done,
-                                        CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
+        result =
+            exec->cu.cuEventCreate(&slot->done, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
         if (result != CUDA_SUCCESS)
             return result;
         result = exec->cu.cuMemHostAlloc(&memory, CUDA_BOUNCE_BYTES, 0);
@@ -181,33 +181,30 @@ static CUresult slots_init(struct vgpu_exec *exec)
     return CUDA_SUCCESS;
 }
 
-void cuda_copy_fini(struct vgpu_exec *exec)
+void cuda_copy_fini(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
     for (unsigned int i = 0; i < CUDA_BOUNCE_SLOTS; i++) {
-        if (exec->bounce[i].memory) {
-            exec->cu.cuMemFreeHost(exec->bounce[i].memory);
-            exec->cu.cuEventDestroy_v2(exec->bounce[i].done);
+        struct cuda_bounce_slot *slot = &stream->staged.slots[i];
+
+        if (slot->memory) {
+            exec->cu.cuMemFreeHost(slot->memory);
+            exec->cu.cuEventDestroy_v2(slot->done);
         }
     }
 }
 
-bool cuda_copy_busy(const struct vgpu_exec *exec)
+void cuda_copy_start(struct cuda_stream *stream, struct vgpu_job *job)
 {
-    return exec->staged.job != NULL;
-}
-
-void cuda_copy_start(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
-{
-    exec->staged.job = job;
-    exec->staged.stream = stream;
-    exec->staged.issued = 0;
-    exec->staged.landed = 0;
+    stream->staged.job = job;
+    stream->staged.issued = 0;
+    stream->staged.landed = 0;
 }
 
 /* Start one slot's transfer of the next piece. */
-static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_bounce_slot *slot, bool to_device)
+static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_stream *stream,
+                           struct cuda_bounce_slot *slot, bool to_device)
 {
-    struct cuda_staged *staged = &exec->staged;
+    struct cuda_staged *staged = &stream->staged;
     const struct vgpu_job_copy *copy = &staged->job->u.copy;
     uint64_t left = copy->bytes - staged->issued;
     CUdeviceptr dev = copy->dev_addr + staged->issued;
@@ -218,12 +215,12 @@ static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_bounce_slot *slot
     if (to_device) {
         if (vgpu_gbuf_read(copy->buf, copy->buf_off + slot->off, slot->memory, slot->bytes) < 0)
             return CUDA_ERROR_UNKNOWN;
-        result = exec->cu.cuMemcpyHtoDAsync_v2(dev, slot->memory, slot->bytes, staged->stream->cu);
+        result = exec->cu.cuMemcpyHtoDAsync_v2(dev, slot->memory, slot->bytes, stream->cu);
     } else {
-        result = exec->cu.cuMemcpyDtoHAsync_v2(slot->memory, dev, slot->bytes, staged->stream->cu);
+        result = exec->cu.cuMemcpyDtoHAsync_v2(slot->memory, dev, slot->bytes, stream->cu);
     }
     if (result == CUDA_SUCCESS)
-        result = exec->cu.cuEventRecord(slot->done, staged->stream->cu);
+        result = exec->cu.cuEventRecord(slot->done, stream->cu);
     if (result == CUDA_SUCCESS) {
         slot->in_flight = true;
         slot->to_guest = !to_device;
@@ -233,53 +230,53 @@ static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_bounce_slot *slot
 }
 
 /* The slot's transfer has ended: take what it brought. */
-static CUresult slot_land(struct vgpu_exec *exec, struct cuda_bounce_slot *slot)
+static CUresult slot_land(struct cuda_staged *staged, struct cuda_bounce_slot *slot)
 {
-    const struct vgpu_job_copy *copy = &exec->staged.job->u.copy;
+    const struct vgpu_job_copy *copy = &staged->job->u.copy;
 
     slot->in_flight = false;
     if (!slot->to_guest)
         return CUDA_SUCCESS;
     if (vgpu_gbuf_write(copy->buf, copy->buf_off + slot->off, slot->memory, slot->bytes) < 0)
         return CUDA_ERROR_UNKNOWN;
-    exec->staged.landed += slot->bytes;
+    staged->landed += slot->bytes;
     return CUDA_SUCCESS;
 }
 
-static bool finish(struct vgpu_exec *exec, CUresult how, CUresult *result)
+static bool finish(struct cuda_staged *staged, CUresult how, CUresult *result)
 {
     *result = how;
-    exec->staged.job = NULL;
+    staged->job = NULL;
     return true;
 }
 
-bool cuda_copy_advance(struct vgpu_exec *exec, CUresult *result)
+bool cuda_copy_advance(struct vgpu_exec *exec, struct cuda_stream *stream, CUresult *result)
 {
-    struct cuda_staged *staged = &exec->staged;
+    struct cuda_staged *staged = &stream->staged;
     const struct vgpu_job_copy *copy = &staged->job->u.copy;
     bool to_device = staged->job->opcode == VGPU_CMD_COPY_H2D;
-    CUresult how = slots_init(exec);
+    CUresult how = slots_init(exec, stream);
 
     while (how == CUDA_SUCCESS) {
-        struct cuda_bounce_slot *slot = &exec->bounce[staged->next];
+        struct cuda_bounce_slot *slot = &staged->slots[staged->next];
 
         /* The last pieces of a copy to the device may still be on their way when it ends here: its
          * stream's next mark covers them, and the slots stay taken until then. */
         if (staged->issued == copy->bytes && (to_device || staged->landed == copy->bytes))
-            return finish(exec, CUDA_SUCCESS, result);
+            return finish(staged, CUDA_SUCCESS, result);
         if (slot->in_flight) {
             how = exec->cu.cuEventQuery(slot->done);
             if (how == CUDA_ERROR_NOT_READY)
                 return false;
             if (how != CUDA_SUCCESS)
                 break;
-            how = slot_land(exec, slot);
+            how = slot_land(staged, slot);
             if (how != CUDA_SUCCESS)
                 break;
         }
         if (staged->issued < copy->bytes)
-            how = slot_issue(exec, slot, to_device);
+            how = slot_issue(exec, stream, slot, to_device);
         staged->next = (staged->next + 1) % CUDA_BOUNCE_SLOTS;
     }
-    return finish(exec, how, result);
+    return finish(staged, how, result);
 }

@@ -35,8 +35,9 @@
 #define CUDA_MAX_ALLOCS    65536
 #define CUDA_MAX_MARKS     16
 #define CUDA_BOUNCE_SLOTS  2
-#define CUDA_BOUNCE_BYTES  (4u << 20)
-#define CUDA_MAX_SPANS     64    /* pieces of one direct copy */
+#define CUDA_BOUNCE_BYTES  (256u << 10)
+#define CUDA_SCRATCH_BYTES (4u << 20)
+#define CUDA_MAX_SPANS     64           /* pieces of one direct copy */
 #define CUDA_BIG_BYTES     (1ull << 20) /* from here CUDA gives an allocation pages of its own */
 #define CUDA_PAGE_BYTES    (2ull << 20) /* what it takes device memory in */
 #define CUDA_SMALL_BYTES   512u         /* what small allocations are rounded to */
@@ -59,7 +60,7 @@ void cuda_table_free(struct cuda_table *table);
 
 struct cuda_alloc {
     CUdeviceptr addr;
-    uint64_t bytes;  /* as asked */
+    uint64_t bytes;   /* as asked */
     uint64_t counted; /* bytes taken from the quota on its own account; 0 if small */
 };
 
@@ -73,7 +74,7 @@ struct cuda_function {
     uint32_t module;
     struct vgpu_func_info info;
     struct vgpu_param_info *params; /* info.param_count of them */
-    uint32_t dynamic_shared; /* limit set in the driver so far */
+    uint32_t dynamic_shared;        /* limit set in the driver so far */
 };
 
 struct cuda_event {
@@ -101,8 +102,26 @@ struct cuda_waiter {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    CUevent target;    /* what the thread waits for, NULL: nothing (lock) */
+    CUevent target; /* what the thread waits for, NULL: nothing (lock) */
     bool started, stop;
+};
+
+struct cuda_bounce_slot {
+    uint8_t *memory; /* pinned */
+    CUevent done;    /* the slot's last transfer */
+    bool in_flight;
+    bool to_guest; /* its piece is written to the guest when it has arrived */
+    uint64_t off;  /* of the piece in the slot, within the copy */
+    uint32_t bytes;
+};
+
+/* A stream's way for copies that can't be direct, and the one that is under way. */
+struct cuda_staged {
+    struct cuda_bounce_slot slots[CUDA_BOUNCE_SLOTS];
+    struct vgpu_job *job; /* NULL: none */
+    uint64_t issued;      /* bytes given to CUDA */
+    uint64_t landed;      /* D2H: bytes written to the guest */
+    uint32_t next;        /* slot to use next */
 };
 
 struct cuda_stream {
@@ -114,27 +133,11 @@ struct cuda_stream {
     struct cuda_mark marks[CUDA_MAX_MARKS];
     uint32_t mark_prod, mark_cons; /* free-running */
     uint64_t busy_since_ns;        /* host time when it became busy, 0: idle */
+    uint64_t head_since_ns;        /* host time when its oldest mark became the oldest */
     struct cuda_stream *next_busy, *prev_busy;
     bool busy;
+    struct cuda_staged staged;
     struct cuda_waiter waiter;
-};
-
-struct cuda_bounce_slot {
-    uint8_t *memory; /* pinned */
-    CUevent done;    /* the slot's last transfer */
-    bool in_flight;
-    bool to_guest;   /* its piece is written to the guest when it has arrived */
-    uint64_t off;    /* of the piece in the slot, within the copy */
-    uint32_t bytes;
-};
-
-/* The one staged copy that may be under way. */
-struct cuda_staged {
-    struct vgpu_job *job;
-    struct cuda_stream *stream;
-    uint64_t issued;  /* bytes given to CUDA */
-    uint64_t landed;  /* D2H: bytes written to the guest */
-    uint32_t next;    /* slot to use next */
 };
 
 struct vgpu_exec {
@@ -142,7 +145,9 @@ struct vgpu_exec {
     struct vgpu_cu cu;
     CUdevice device;
     CUcontext context;
-    int wake_fd;
+    int wake_fd;  /* eventfd the waiters write */
+    int timer_fd; /* fires when the running kernel that has least time left exceeds its deadline */
+    int wait_fd;  /* epoll of both: what the drain sleeps on */
 
     /* memory: sorted by address */
     struct cuda_alloc *allocs;
@@ -154,9 +159,6 @@ struct vgpu_exec {
     struct cuda_table modules, functions, streams, events;
     struct cuda_stream *default_stream;
     struct cuda_stream *busy; /* list of streams with jobs */
-
-    struct cuda_bounce_slot bounce[CUDA_BOUNCE_SLOTS];
-    struct cuda_staged staged;
 
     /* Device memory through which overlapping copies go, and the event behind its last use. */
     CUdeviceptr scratch;
@@ -174,7 +176,6 @@ struct vgpu_exec {
 };
 
 /* cuda_open.c */
-extern const struct vgpu_exec_ops vgpu_exec_cuda;
 uint64_t cuda_now_ns(void);
 /* CUresult -> VGPU_ST_*; a sticky one becomes the executor's fault, naming `what`. */
 uint16_t cuda_status(struct vgpu_exec *exec, CUresult result, const char *what);
@@ -219,27 +220,30 @@ uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event);
 uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event);
 
 /* cuda_job.c */
+/* When the oldest work of the stream exceeds the deadline, in ns of the host's clock; UINT64_MAX: never. */
+uint64_t cuda_stream_deadline(const struct vgpu_exec *exec, const struct cuda_stream *stream);
 enum vgpu_submit_result cuda_submit(struct vgpu_exec *exec, struct vgpu_job *job);
 size_t cuda_poll(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max);
 
 /* cuda_copy.c */
 enum cuda_copy_way { CUDA_COPY_DIRECT, CUDA_COPY_STAGED };
 enum cuda_copy_way cuda_copy_choose(struct vgpu_exec *exec, struct vgpu_job *job);
-CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream,
-                          struct vgpu_job *job);
+CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job);
 CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
                        const struct vgpu_job_d2d *copy);
-bool cuda_copy_busy(const struct vgpu_exec *exec);
-void cuda_copy_start(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job);
-/* Move the staged copy on as far as it goes now.  True once it is finished (all issued; D2H: all
- * landed): *result tells how, and its job belongs to the caller. */
-bool cuda_copy_advance(struct vgpu_exec *exec, CUresult *result);
-void cuda_copy_fini(struct vgpu_exec *exec);
+void cuda_copy_start(struct cuda_stream *stream, struct vgpu_job *job);
+/* Move the stream's staged copy on as far as it goes now.  True once it is finished (all issued;
+ * D2H: all landed): *result tells how, and its job belongs to the caller. */
+bool cuda_copy_advance(struct vgpu_exec *exec, struct cuda_stream *stream, CUresult *result);
+/* The stream is being closed. */
+void cuda_copy_fini(struct vgpu_exec *exec, struct cuda_stream *stream);
 void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
 
 /* cuda_wait.c */
 bool cuda_arm(struct vgpu_exec *exec);
 int cuda_wait_fd(struct vgpu_exec *exec);
+int cuda_wait_init(struct vgpu_exec *exec);
+void cuda_wait_fini(struct vgpu_exec *exec);
 void cuda_waiter_stop(struct cuda_waiter *waiter);
 /* True while the waiter may still be looking at this event. */
 bool cuda_waiter_holds(struct cuda_waiter *waiter, CUevent event);

@@ -3,14 +3,19 @@
  * Queued jobs: issue in order, learn of completion by marks.
  *
  * A job is issued as soon as its stream allows: at submit, or later from poll() when it had
- * to wait in `pending`.  Two things hold a stream back: a staged copy (one at a time in the
- * context), and an EVENT_WAIT whose record has been accepted but is itself not issued yet -
+ * to wait in `pending`.  Two things hold a stream back: its own staged copy, and an EVENT_WAIT whose record has been accepted but is itself not issued yet -
  * CUDA would take the event's older record.  Neither can form a cycle: a record waits only for
  * jobs accepted before it.
+ *
+ * Deadlines.  With one set, every job gets a mark of its own, and what is not marked is not issued:
+ * then the time since a launch's mark became its stream's oldest is what the kernel has been
+ * running.  CUDA can't end a kernel, so exceeding it is the context's fault, and the process's
+ * end ends the kernel.
  *
  * A job CUDA refuses at issue carries its status through the FIFO, so that completions of a
  * stream stay in order.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <exec/cuda/cuda_exec.h>
 
@@ -130,13 +135,22 @@ static bool is_copy(const struct vgpu_job *job)
     return job->opcode == VGPU_CMD_COPY_H2D || job->opcode == VGPU_CMD_COPY_D2H;
 }
 
+static bool marks_full(const struct cuda_stream *stream)
+{
+    return stream->mark_prod - stream->mark_cons == CUDA_MAX_MARKS;
+}
+
+static void mark(struct vgpu_exec *exec, struct cuda_stream *stream);
+
 /* Issue what the stream's pending FIFO allows. */
 static void issue_pending(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
     struct vgpu_job *job;
 
     while ((job = stream->pending.first) && !exec->faulted) {
-        if (exec->staged.job && exec->staged.stream == stream)
+        if (stream->staged.job)
+            return;
+        if (exec->cfg.deadline_ms && (stream->unmarked > 0 || marks_full(stream)))
             return;
         if (job->opcode == VGPU_CMD_EVENT_WAIT) {
             const struct cuda_event *event = cuda_table_get(&exec->events, job->u.event);
@@ -146,10 +160,8 @@ static void issue_pending(struct vgpu_exec *exec, struct cuda_stream *stream)
         }
         if (is_copy(job) && job->status == VGPU_ST_OK && job->u.copy.bytes > 0 &&
             cuda_copy_choose(exec, job) == CUDA_COPY_STAGED) {
-            if (cuda_copy_busy(exec))
-                return;
             cuda_fifo_pop(&stream->pending);
-            cuda_copy_start(exec, stream, job);
+            cuda_copy_start(stream, job);
             return;
         }
         cuda_fifo_pop(&stream->pending);
@@ -159,6 +171,8 @@ static void issue_pending(struct vgpu_exec *exec, struct cuda_stream *stream)
         } else {
             issued(exec, stream, job, issue(exec, stream, job));
         }
+        if (exec->cfg.deadline_ms)
+            mark(exec, stream);
     }
 }
 
@@ -175,17 +189,15 @@ static uint16_t check(struct vgpu_exec *exec, struct vgpu_job *job)
                    ? VGPU_ST_OK
                    : VGPU_ST_BAD_ADDRESS;
     case VGPU_CMD_COPY_D2D:
-        return job->u.d2d.bytes == 0 ||
-                       (cuda_mem_valid(exec, job->u.d2d.dst, job->u.d2d.bytes) &&
-                        cuda_mem_valid(exec, job->u.d2d.src, job->u.d2d.bytes))
+        return job->u.d2d.bytes == 0 || (cuda_mem_valid(exec, job->u.d2d.dst, job->u.d2d.bytes) &&
+                                         cuda_mem_valid(exec, job->u.d2d.src, job->u.d2d.bytes))
                    ? VGPU_ST_OK
                    : VGPU_ST_BAD_ADDRESS;
     case VGPU_CMD_MEMSET:
         if (job->u.memset.count > (1ull << 48) || job->u.memset.dev_addr % job->u.memset.width)
             return VGPU_ST_BAD_VALUE;
-        return job->u.memset.count == 0 ||
-                       cuda_mem_valid(exec, job->u.memset.dev_addr,
-                                      job->u.memset.count * job->u.memset.width)
+        return job->u.memset.count == 0 || cuda_mem_valid(exec, job->u.memset.dev_addr,
+                                                          job->u.memset.count * job->u.memset.width)
                    ? VGPU_ST_OK
                    : VGPU_ST_BAD_ADDRESS;
     case VGPU_CMD_EVENT_RECORD:
@@ -252,6 +264,17 @@ static void complete(struct vgpu_exec *exec, struct cuda_stream *stream, struct 
     cuda_fifo_push(&exec->done, job);
 }
 
+/* A wait is not reported before the record it waited for, which may be in another stream. */
+static bool waits_for_report(const struct vgpu_exec *exec, const struct vgpu_job *job)
+{
+    const struct cuda_event *event;
+
+    if (job->opcode != VGPU_CMD_EVENT_WAIT || job->status != VGPU_ST_OK)
+        return false;
+    event = cuda_table_get(&exec->events, job->u.event);
+    return event->seen < (uint64_t)(uintptr_t)job->priv;
+}
+
 /* Harvest completed marks, oldest first. */
 static void harvest(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
@@ -267,10 +290,13 @@ static void harvest(struct vgpu_exec *exec, struct cuda_stream *stream)
             return;
         }
         do {
+            if (waits_for_report(exec, stream->issued.first))
+                return;
             job = cuda_fifo_pop(&stream->issued);
             complete(exec, stream, job);
         } while (job != mark->last);
         stream->mark_cons++;
+        stream->head_since_ns = cuda_now_ns();
     }
 }
 
@@ -279,8 +305,7 @@ static void mark(struct vgpu_exec *exec, struct cuda_stream *stream)
     struct cuda_mark *next = &stream->marks[stream->mark_prod % CUDA_MAX_MARKS];
     CUresult result;
 
-    if (stream->unmarked == 0 || stream->mark_prod - stream->mark_cons == CUDA_MAX_MARKS ||
-        cuda_waiter_holds(&stream->waiter, next->cu))
+    if (stream->unmarked == 0 || marks_full(stream) || cuda_waiter_holds(&stream->waiter, next->cu))
         return;
     result = exec->cu.cuEventRecord(next->cu, stream->cu);
     if (result != CUDA_SUCCESS) {
@@ -288,8 +313,30 @@ static void mark(struct vgpu_exec *exec, struct cuda_stream *stream)
         return;
     }
     next->last = stream->issued.last;
+    if (stream->mark_cons == stream->mark_prod)
+        stream->head_since_ns = cuda_now_ns();
     stream->mark_prod++;
     stream->unmarked = 0;
+}
+
+uint64_t cuda_stream_deadline(const struct vgpu_exec *exec, const struct cuda_stream *stream)
+{
+    if (!exec->cfg.deadline_ms || stream->mark_cons == stream->mark_prod ||
+        stream->marks[stream->mark_cons % CUDA_MAX_MARKS].last->opcode != VGPU_CMD_LAUNCH)
+        return UINT64_MAX;
+    return stream->head_since_ns + exec->cfg.deadline_ms * 1000000ull;
+}
+
+static void check_deadline(struct vgpu_exec *exec, const struct cuda_stream *stream)
+{
+    uint64_t deadline = cuda_stream_deadline(exec, stream);
+
+    if (exec->faulted || deadline == UINT64_MAX || cuda_now_ns() <= deadline)
+        return;
+    exec->faulted = true;
+    exec->fault = (struct vgpu_exec_fault){.status = VGPU_ST_TIMEOUT};
+    snprintf(exec->fault.message, sizeof(exec->fault.message),
+             "kernel launch: still running after its deadline of %u ms", exec->cfg.deadline_ms);
 }
 
 /* After a sticky error nothing will ever complete: everything ends with the fault. */
@@ -299,9 +346,9 @@ static void flush(struct vgpu_exec *exec, struct cuda_stream *stream)
 
     while ((job = cuda_fifo_pop(&stream->issued)))
         complete(exec, stream, job);
-    if (exec->staged.job && exec->staged.stream == stream) {
-        complete(exec, stream, exec->staged.job);
-        exec->staged.job = NULL;
+    if (stream->staged.job) {
+        complete(exec, stream, stream->staged.job);
+        stream->staged.job = NULL;
     }
     while ((job = cuda_fifo_pop(&stream->pending)))
         complete(exec, stream, job);
@@ -309,13 +356,12 @@ static void flush(struct vgpu_exec *exec, struct cuda_stream *stream)
     stream->unmarked = 0;
 }
 
-static void advance_staged(struct vgpu_exec *exec)
+static void advance_staged(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
-    struct cuda_stream *stream = exec->staged.stream;
-    struct vgpu_job *job = exec->staged.job;
+    struct vgpu_job *job = stream->staged.job;
     CUresult result;
 
-    if (job && !exec->faulted && cuda_copy_advance(exec, &result))
+    if (job && !exec->faulted && cuda_copy_advance(exec, stream, &result))
         issued(exec, stream, job, result);
 }
 
@@ -325,12 +371,13 @@ size_t cuda_poll(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max)
     size_t count = 0;
 
     if (!exec->done.first) {
-        advance_staged(exec);
         for (struct cuda_stream *stream = exec->busy; stream; stream = next) {
             next = stream->next_busy;
+            advance_staged(exec, stream);
             issue_pending(exec, stream);
             mark(exec, stream);
             harvest(exec, stream);
+            check_deadline(exec, stream);
             if (exec->faulted)
                 flush(exec, stream);
             if (stream->inflight == 0)

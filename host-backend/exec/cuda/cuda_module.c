@@ -296,7 +296,8 @@ uint16_t cuda_launch_check(struct vgpu_exec *exec, const struct vgpu_cmd_launch 
     for (int i = 0; i < 3; i++) {
         if (launch->grid[i] == 0 || launch->block[i] == 0)
             return VGPU_ST_BAD_VALUE;
-        if (launch->grid[i] > exec->props.max_grid[i] || launch->block[i] > exec->props.max_block[i])
+        if (launch->grid[i] > exec->props.max_grid[i] ||
+            launch->block[i] > exec->props.max_block[i])
             return VGPU_ST_LAUNCH_RESOURCES;
         threads *= launch->block[i];
     }

@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
-#include <sys/eventfd.h>
 #include <exec/cuda/cuda_exec.h>
 
 #define STACK_BYTES  (4u << 10)
@@ -27,10 +25,9 @@ static void uuid_text(const CUuuid *uuid, const char *prefix, char *text, size_t
 {
     const unsigned char *b = (const unsigned char *)uuid->bytes;
 
-    snprintf(text, bytes,
-             "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", prefix, b[0],
-             b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-             b[15]);
+    snprintf(text, bytes, "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             prefix, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
+             b[12], b[13], b[14], b[15]);
 }
 
 static bool device_matches(const struct vgpu_cu *cu, CUdevice device, const char *want)
@@ -77,7 +74,8 @@ int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *dev
         if (count == 1)
             return cu->cuDeviceGet(device, 0) == CUDA_SUCCESS ? 0 : -ENODEV;
         snprintf(why, why_bytes,
-                 "%d CUDA devices: name one by device=GPU-<uuid>, MIG-<uuid> or a PCI address", count);
+                 "%d CUDA devices: name one by device=GPU-<uuid>, MIG-<uuid> or a PCI address",
+                 count);
         return -EINVAL;
     }
     if (is_index(want)) {
@@ -91,7 +89,8 @@ int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *dev
         if (cu->cuDeviceGet(device, i) == CUDA_SUCCESS && device_matches(cu, *device, want))
             return 0;
     }
-    snprintf(why, why_bytes, "none of %d CUDA devices is %s (a UUID or a PCI address)", count, want);
+    snprintf(why, why_bytes, "none of %d CUDA devices is %s (a UUID or a PCI address)", count,
+             want);
     return -ENODEV;
 }
 
@@ -135,7 +134,10 @@ static void cuda_close(struct vgpu_exec *exec)
     }
     if (exec->default_stream)
         cuda_stream_close(exec, exec->default_stream);
-    cuda_copy_fini(exec);
+    if (exec->scratch) {
+        exec->cu.cuMemFree_v2(exec->scratch);
+        exec->cu.cuEventDestroy_v2(exec->scratch_done);
+    }
     for (i = 1; i <= exec->events.count; i++) {
         if (cuda_table_get(&exec->events, i))
             cuda_event_destroy(exec, i);
@@ -162,8 +164,7 @@ static void cuda_close(struct vgpu_exec *exec)
     cuda_table_free(&exec->functions);
     cuda_table_free(&exec->modules);
     free(exec->allocs);
-    if (exec->wake_fd >= 0)
-        close(exec->wake_fd);
+    cuda_wait_fini(exec);
     vgpu_cu_unload(&exec->cu);
     free(exec);
 }
@@ -183,10 +184,10 @@ static int cuda_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **out,
     exec->functions.max = CUDA_MAX_FUNCTIONS;
     exec->streams.max = CUDA_MAX_STREAMS;
     exec->events.max = CUDA_MAX_EVENTS;
-    exec->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (exec->wake_fd < 0) {
-        ret = -errno;
-        snprintf(why, why_bytes, "eventfd: %s", strerror(-ret));
+    exec->wake_fd = exec->timer_fd = exec->wait_fd = -1;
+    ret = cuda_wait_init(exec);
+    if (ret < 0) {
+        snprintf(why, why_bytes, "descriptors to wait on: %s", strerror(-ret));
         goto err_close;
     }
     /* The driver's compile cache would be a file shared by tenants. */
@@ -196,7 +197,8 @@ static int cuda_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **out,
         goto err_close;
     result = exec->cu.cuInit(0);
     if (result != CUDA_SUCCESS) {
-        snprintf(why, why_bytes, "cuInit: %s", vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
+        snprintf(why, why_bytes, "cuInit: %s",
+                 vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
         ret = -ENODEV;
         goto err_close;
     }
@@ -232,7 +234,7 @@ static void cuda_usage(struct vgpu_exec *exec, uint64_t *kernel_ns, uint64_t *ke
 
 static void cuda_cancel(struct vgpu_exec *exec)
 {
-    /* CUDA has no call that ends a running kernel: the process itself is killed instead. */
+    /* CUDA has no call that ends a running kernel: the process's end does. */
     (void)exec;
 }
 

@@ -60,8 +60,8 @@ static void unquote(char *text)
 static void report(const char *status, const char *check, char *detail, const char *remediation)
 {
     unquote(detail);
-    printf("VGPU_PROBE status=%s check=%s detail=\"%s\" remediation=\"%s\"\n", status, check, detail,
-           remediation);
+    printf("VGPU_PROBE status=%s check=%s detail=\"%s\" remediation=\"%s\"\n", status, check,
+           detail, remediation);
     fflush(stdout);
 }
 
@@ -168,7 +168,8 @@ int cuda_props(const struct vgpu_cu *cu, CUdevice device, const struct vgpu_exec
     }
     props->name[sizeof(props->name) - 1] = '\0';
     props->exec_kind = VGPU_EXEC_CUDA;
-    props->memory_bytes = cfg->memory_limit && cfg->memory_limit < total ? cfg->memory_limit : total;
+    props->memory_bytes =
+        cfg->memory_limit && cfg->memory_limit < total ? cfg->memory_limit : total;
     props->deadline_ms = cfg->deadline_ms;
     return 0;
 }
@@ -188,8 +189,9 @@ static int check_driver(struct probe *probe)
     probe->cu.cuDriverGetVersion(&version);
     pass(probe, "driver", "CUDA driver API %d.%d", version / 1000, version % 1000 / 10);
     if (!probe->cu.cuFuncGetParamInfo)
-        warn("driver_age", "the driver can't tell parameter layouts (before CUDA 12.4): "
-                           "kernels of cubin-only images can't be looked up",
+        warn("driver_age",
+             "the driver can't tell parameter layouts (before CUDA 12.4): "
+             "kernels of cubin-only images can't be looked up",
              "install a driver of CUDA 12.4 or newer");
     return 0;
 }
@@ -215,8 +217,9 @@ static int check_device(struct probe *probe, struct vgpu_device_props *props)
                     "it with VGPU_ALLOW_HMM=1");
     pass(probe, "hmm", hmm ? "on, accepted by VGPU_ALLOW_HMM" : "off");
     if (access("/run/nvidia-persistenced/socket", F_OK) != 0)
-        warn("persistence", "nvidia-persistenced does not run: the first context after idle "
-                            "times takes seconds",
+        warn("persistence",
+             "nvidia-persistenced does not run: the first context after idle "
+             "times takes seconds",
              "enable nvidia-persistenced");
     return 0;
 }
@@ -230,8 +233,8 @@ static int run_add(struct probe *probe, struct vgpu_exec *exec, uint64_t addr[3]
         uint32_t n;
     } params = {addr[0], addr[1], addr[2], PROBE_ELEMENTS};
     size_t bytes = 28;
-    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, &params,
-                     VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, VGPU_CU_LAUNCH_PARAM_END};
+    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, &params, VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE,
+                     &bytes, VGPU_CU_LAUNCH_PARAM_END};
     const size_t size = PROBE_ELEMENTS * sizeof(uint32_t);
     CUstream stream = exec->default_stream->cu;
     CUmodule module;
@@ -240,8 +243,9 @@ static int run_add(struct probe *probe, struct vgpu_exec *exec, uint64_t addr[3]
 
     result = cu->cuModuleLoadDataEx(&module, probe_ptx, 0, NULL, NULL);
     if (result != CUDA_SUCCESS)
-        return fail_cu(probe, "kernel", result, "the PTX compiler of the driver does not work: "
-                                                "reinstall the driver's compute libraries");
+        return fail_cu(probe, "kernel", result,
+                       "the PTX compiler of the driver does not work: "
+                       "reinstall the driver's compute libraries");
     result = cu->cuModuleGetFunction(&func, module, "probe_add");
     for (int i = 0; i < 2 && result == CUDA_SUCCESS; i++)
         result = cu->cuMemcpyHtoDAsync_v2(addr[i], host + i * PROBE_ELEMENTS, size, stream);

@@ -50,6 +50,7 @@ err_free:
 void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
     cuda_waiter_stop(&stream->waiter);
+    cuda_copy_fini(exec, stream);
     for (uint32_t i = 0; i < CUDA_MAX_MARKS; i++)
         exec->cu.cuEventDestroy_v2(stream->marks[i].cu);
     exec->cu.cuStreamDestroy_v2(stream->cu);
@@ -195,7 +196,8 @@ uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time
         return exec->fault.status;
     if (!found)
         return VGPU_ST_BAD_HANDLE;
-    if (found->seen != found->submitted || found->submitted == 0)
+    /* An event never recorded has happened, at time 0 (spec 11.2). */
+    if (found->seen != found->submitted)
         return VGPU_ST_NOT_READY;
     *time_ns = found->time_ns;
     return VGPU_ST_OK;

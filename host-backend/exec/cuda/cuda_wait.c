@@ -11,8 +11,12 @@
  * A mark's event must not be recorded again while a waiter may still look at it:
  * cuda_waiter_holds() tells, and cuda_job.c then takes another slot's turn.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <exec/cuda/cuda_exec.h>
 
 struct waiter_arg {
@@ -110,39 +114,90 @@ static bool waiter_target(struct vgpu_exec *exec, struct cuda_waiter *waiter, CU
     return true;
 }
 
+int cuda_wait_init(struct vgpu_exec *exec)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    exec->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    exec->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    exec->wait_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (exec->wake_fd < 0 || exec->timer_fd < 0 || exec->wait_fd < 0 ||
+        epoll_ctl(exec->wait_fd, EPOLL_CTL_ADD, exec->wake_fd, &event) < 0 ||
+        epoll_ctl(exec->wait_fd, EPOLL_CTL_ADD, exec->timer_fd, &event) < 0)
+        return -errno;
+    return 0;
+}
+
+void cuda_wait_fini(struct vgpu_exec *exec)
+{
+    const int fds[] = {exec->wake_fd, exec->timer_fd, exec->wait_fd};
+
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+}
+
+/* Be woken when the first of the running kernels exceeds its deadline. */
+static void timer_arm(struct vgpu_exec *exec)
+{
+    struct itimerspec when = {0};
+    uint64_t first = UINT64_MAX;
+
+    for (const struct cuda_stream *s = exec->busy; s; s = s->next_busy) {
+        uint64_t deadline = cuda_stream_deadline(exec, s);
+
+        if (deadline < first)
+            first = deadline;
+    }
+    if (first != UINT64_MAX) {
+        when.it_value.tv_sec = (time_t)(first / 1000000000u);
+        when.it_value.tv_nsec = (long)(first % 1000000000u) + 1;
+        if (when.it_value.tv_nsec == 1000000000) {
+            when.it_value.tv_sec++;
+            when.it_value.tv_nsec = 0;
+        }
+    }
+    timerfd_settime(exec->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* What a stream waits for first: its oldest mark, else a piece of its staged copy. */
+static CUevent stream_event(struct cuda_stream *stream)
+{
+    struct cuda_staged *staged = &stream->staged;
+
+    if (stream->mark_cons != stream->mark_prod)
+        return stream->marks[stream->mark_cons % CUDA_MAX_MARKS].cu;
+    return staged->job && staged->slots[staged->next].in_flight ? staged->slots[staged->next].done
+                                                                : NULL;
+}
+
 bool cuda_arm(struct vgpu_exec *exec)
 {
     uint64_t count;
 
     /* Old wake-ups were for what poll() has already returned, or will return now. */
-    if (read(exec->wake_fd, &count, sizeof(count)) == sizeof(count))
+    if (read(exec->wake_fd, &count, sizeof(count)) == sizeof(count) ||
+        read(exec->timer_fd, &count, sizeof(count)) == sizeof(count))
         return false;
+    if (exec->cfg.deadline_ms)
+        timer_arm(exec);
     if (exec->done.first || (exec->faulted && exec->busy))
         return false;
     for (struct cuda_stream *s = exec->busy; s; s = s->next_busy) {
-        CUevent event;
+        CUevent event = stream_event(s);
 
-        if (s->mark_cons == s->mark_prod) {
-            /* Pending behind another stream's staged copy, whose slots are watched below. */
-            continue;
-        }
-        event = s->marks[s->mark_cons % CUDA_MAX_MARKS].cu;
+        if (!event)
+            continue; /* held back by another stream's event, which is watched there */
         if (exec->cu.cuEventQuery(event) != CUDA_ERROR_NOT_READY)
             return false;
         if (!waiter_target(exec, &s->waiter, event))
             return false; /* no thread to be had: stay awake rather than miss it */
-    }
-    if (exec->staged.job) {
-        struct cuda_bounce_slot *slot = &exec->bounce[exec->staged.next];
-
-        if (!slot->in_flight || exec->cu.cuEventQuery(slot->done) != CUDA_ERROR_NOT_READY)
-            return false;
-        return waiter_target(exec, &exec->staged.stream->waiter, slot->done);
     }
     return true;
 }
 
 int cuda_wait_fd(struct vgpu_exec *exec)
 {
-    return exec->wake_fd;
+    return exec->wait_fd;
 }

@@ -255,7 +255,8 @@ static CUresult set(const char *function, CUdeviceptr dst, uint32_t value, uint3
     return fake_enqueue(ctx, stream, op);
 }
 
-FAKE_EXPORT CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char v, size_t count, CUstream stream)
+FAKE_EXPORT CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char v, size_t count,
+                                     CUstream stream)
 {
     return set(__func__, dst, v, 1, count, stream);
 }
@@ -266,7 +267,8 @@ FAKE_EXPORT CUresult cuMemsetD16Async(CUdeviceptr dst, unsigned short v, size_t 
     return set(__func__, dst, v, 2, count, stream);
 }
 
-FAKE_EXPORT CUresult cuMemsetD32Async(CUdeviceptr dst, unsigned int v, size_t count, CUstream stream)
+FAKE_EXPORT CUresult cuMemsetD32Async(CUdeviceptr dst, unsigned int v, size_t count,
+                                      CUstream stream)
 {
     return set(__func__, dst, v, 4, count, stream);
 }

@@ -75,8 +75,8 @@ FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, uns
     if (!made)
         return CUDA_ERROR_OUT_OF_MEMORY;
     made->ctx = ctx;
-    status = vgpu_ptx_module_load(ctx->machine, image, image_bytes(image), log, sizeof(log),
-                                  &made->ptx);
+    status =
+        vgpu_ptx_module_load(ctx->machine, image, image_bytes(image), log, sizeof(log), &made->ptx);
     if (logs.error && logs.error_bytes > 0) {
         strncpy(logs.error, log, logs.error_bytes - 1);
         logs.error[logs.error_bytes - 1] = '\0';
@@ -194,7 +194,8 @@ FAKE_EXPORT CUresult cuFuncSetAttribute(CUfunction func, int attribute, int valu
 
 #ifndef FAKE_OLD_DRIVER
 /* New in CUDA 12.4. */
-FAKE_EXPORT CUresult cuFuncGetParamInfo(CUfunction func, size_t index, size_t *offset, size_t *bytes)
+FAKE_EXPORT CUresult cuFuncGetParamInfo(CUfunction func, size_t index, size_t *offset,
+                                        size_t *bytes)
 {
     struct vgpu_ptx_param param;
     struct CUctx_st *ctx;
@@ -243,9 +244,9 @@ FAKE_EXPORT CUresult cuLaunchKernel(CUfunction func, unsigned int gx, unsigned i
         return CUDA_ERROR_INVALID_HANDLE;
     vgpu_ptx_function_attributes(func->ptx, &attributes);
     if (params || !extra_read(extra, &packed, &bytes) || bytes > sizeof(op->params) ||
-        bytes < attributes.param_bytes || !gx || !gy || !gz || !bx || !by || !bz ||
-        gy > 65535 || gz > 65535 || gx > 0x7fffffff ||
-        (uint64_t)bx * by * bz > attributes.max_threads || shared_bytes > func->max_dynamic_shared)
+        bytes < attributes.param_bytes || !gx || !gy || !gz || !bx || !by || !bz || gy > 65535 ||
+        gz > 65535 || gx > 0x7fffffff || (uint64_t)bx * by * bz > attributes.max_threads ||
+        shared_bytes > func->max_dynamic_shared)
         return CUDA_ERROR_INVALID_VALUE;
     op = calloc(1, sizeof(*op));
     if (!op)

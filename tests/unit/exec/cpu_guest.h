@@ -13,6 +13,7 @@
 #ifndef CG_EXEC_KIND
 #define CG_EXEC_KIND VGPU_EXEC_CPU
 #endif
+#define CG_IS_CUDA (CG_EXEC_KIND == VGPU_EXEC_CUDA)
 
 /* Where these calls put things in the arena; below 8 KiB: names, parameters. */
 #define INFO_OFF  8192u
