@@ -60,11 +60,6 @@ static inline float sat(float x)
     return x >= 1.0f ? 1.0f : x > 0.0f ? x : 0.0f;
 }
 
-static inline double sat64(double x)
-{
-    return x >= 1.0 ? 1.0 : x > 0.0 ? x : 0.0;
-}
-
 /* fmaf compiles to one instruction where there is FMA3; without it the C library's exact one is called. */
 #if defined(__FMA__)
 #define FMA_OP3 OP3
