@@ -11,6 +11,7 @@
 # `make help` lists the targets.
 
 BUILD   ?= build
+JOBS    ?= $(shell nproc)
 VARIANT ?= rel
 ifeq ($(origin CC),default)
 CC := gcc
@@ -126,7 +127,7 @@ help:
 	@echo "  make all           host and guest programs only"
 	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
 	@echo
-	@echo "Variables: BUILD=dir (build), VARIANT=rel|asan|tsan, V=1 for full command lines"
+	@echo "Variables: BUILD=dir (build), JOBS=N (all cores), VARIANT=rel|asan|tsan, V=1 for full command lines"
 
 setup-build:
 	@scripts/setup.sh build
@@ -143,7 +144,7 @@ plugin: setup-vm
 module: setup-vm
 	@scripts/build-module.sh cloud-amd64
 programs: setup-build
-	@+$(MAKE) --no-print-directory VARIANT=rel all
+	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=rel all
 initramfs: setup-vm module programs
 	@BUILD=$(BUILD) scripts/make-initramfs.sh
 
@@ -161,11 +162,11 @@ run-daemon: $(PROGS) $(DAEMON_TESTS)
 
 check-unit: setup-check
 	@rc=0; for v in asan tsan; do \
-	    $(MAKE) --no-print-directory VARIANT=$$v run-unit || rc=1; done; \
+	    $(MAKE) -j$(JOBS) --no-print-directory VARIANT=$$v run-unit || rc=1; done; \
 	 $(SUM) unit-asan unit-tsan || rc=1; exit $$rc
 check-daemon: setup-check
 	@rc=0; for v in rel asan tsan; do \
-	    $(MAKE) --no-print-directory VARIANT=$$v run-daemon || rc=1; done; \
+	    $(MAKE) -j$(JOBS) --no-print-directory VARIANT=$$v run-daemon || rc=1; done; \
 	 $(SUM) daemon-rel daemon-asan daemon-tsan || rc=1; exit $$rc
 check-cuda: programs
 	@$(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py))

@@ -111,6 +111,8 @@ static void slot_complete(struct vgpu_ctx *ctx, const struct vgpu_cqe *cqe)
     slot = &ctx->slots[idx];
     if (!slot->busy || slot->uses != cqe->cookie >> 32)
         return;
+    if (cqe->status != VGPU_ST_OK && vgpu_status_is_lost(cqe->status))
+        __atomic_store_n(&ctx->doomed, true, __ATOMIC_RELAXED);
     if (slot->waiter) {
         slot->waiter->cqe = *cqe;
         slot->waiter->done = true;

@@ -112,6 +112,7 @@ struct vgpu_ctx {
     struct slot *slots;
     uint32_t nslots, free_slot;
     bool broken; /* the completion index was impossible */
+    bool doomed; /* a completion said that the context is lost; atomic */
     struct arena_class small, large;
     uint32_t arena_waiters;
 
@@ -162,6 +163,7 @@ int vgpu_open_sys(const struct vgpu_sys *sys, const char *path, const struct vgp
 
 /* ---- status.c ---- */
 int vgpu_fail(uint16_t status); /* remembers it, returns its errno */
+bool vgpu_status_is_lost(uint16_t status);
 int vgpu_fail_errno(int err);   /* no status: remembers that; returns err */
 int vgpu_fail_lost(struct vgpu_ctx *ctx);
 

@@ -17,12 +17,13 @@ static _Thread_local uint16_t last_status;
 struct status_row {
     uint16_t value;
     int cuda;
+    bool lost;
     const char *name;
     const char *text;
 };
 
 static const struct status_row status_rows[] = {
-#define STATUS_ROW(name, value, cuda, lost, text) {value, cuda, #name, text},
+#define STATUS_ROW(name, value, cuda, lost, text) {value, cuda, lost, #name, text},
     VGPU_STATUS_LIST(STATUS_ROW)
 #undef STATUS_ROW
 };
@@ -64,6 +65,13 @@ int vgpu_status_cuda(uint16_t status)
     const struct status_row *row = status_find(status);
 
     return row ? row->cuda : 999;
+}
+
+bool vgpu_status_is_lost(uint16_t status)
+{
+    const struct status_row *row = status_find(status);
+
+    return row && row->lost;
 }
 
 int vgpu_status_errno(uint16_t status)

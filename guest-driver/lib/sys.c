@@ -15,7 +15,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
+
+/* How long a loss that the program knows of may take to be known to its kernel. */
+#define DOOM_WAIT_MS 2000
+#define DOOM_STEP_MS 2
 
 static unsigned int fork_count;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -244,6 +249,16 @@ int vgpu_get_status(struct vgpu_ctx *ctx, struct vgpu_status_query *status)
     if (ctx->fork_count != vgpu_fork_count())
         return vgpu_fail_errno(-EPERM);
     err = ctx_ioctl(ctx, VGPU_IOCTL_STATUS, &query);
+    /* A completion reaches the program by the ring, the reason its kernel by way of the device's
+     * interrupt and a query: give it the time for that, so that the answer is the whole one. */
+    for (int ms = 0; !err && query.state == VGPU_CTX_STATE_ACTIVE && ms < DOOM_WAIT_MS &&
+                     __atomic_load_n(&ctx->doomed, __ATOMIC_RELAXED);
+         ms += DOOM_STEP_MS) {
+        const struct timespec step = {0, DOOM_STEP_MS * 1000000L};
+
+        nanosleep(&step, NULL);
+        err = ctx_ioctl(ctx, VGPU_IOCTL_STATUS, &query);
+    }
     if (err)
         return vgpu_fail_errno(err);
     query.message[sizeof(query.message) - 1] = '\0';

@@ -190,8 +190,8 @@ static bool run_round(bool probe, const char *target, void *memory, unsigned int
         return false;
     }
     /* without memory for its bookkeeping, the kernel's request_region() says EBUSY */
-    if (ok || (*fired && (out.error == ENOMEM || out.error == EAGAIN ||
-                          (probe && out.error == EBUSY))))
+    if (ok ||
+        (*fired && (out.error == ENOMEM || out.error == EAGAIN || (probe && out.error == EBUSY))))
         return true;
     printf("round %u: %s: %s\n", n, out.call, strerror(out.error));
     return false;
