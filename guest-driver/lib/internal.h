@@ -164,7 +164,7 @@ int vgpu_open_sys(const struct vgpu_sys *sys, const char *path, const struct vgp
 /* ---- status.c ---- */
 int vgpu_fail(uint16_t status); /* remembers it, returns its errno */
 bool vgpu_status_is_lost(uint16_t status);
-int vgpu_fail_errno(int err);   /* no status: remembers that; returns err */
+int vgpu_fail_errno(int err); /* no status: remembers that; returns err */
 int vgpu_fail_lost(struct vgpu_ctx *ctx);
 
 /* ---- engine.c ---- */
