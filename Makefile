@@ -107,7 +107,7 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-qtest check-vm check-cuda check-long \
-        check-debug-kernel clean run-unit run-daemon list-tests
+        check-debug-kernel check-ptx clean run-unit run-daemon run-ptx list-tests
 
 help:
 	@echo "vgpu $(VERSION): a GPU that virtual machines share"
@@ -116,9 +116,10 @@ help:
 	@echo "  make check         every test that needs no GPU: lint, then the groups below, then their sum"
 	@echo "    check-unit         unit tests under ASan+UBSan and under TSan"
 	@echo "    check-daemon       simulated guests against the real vgpud, and under both sanitizers"
-	@echo "    check-cuda         the cuda executor without a GPU"
+	@echo "    check-cuda         the cuda executor's declarations against cuda.h"
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
+	@echo "  make check-ptx     of the unit tests, those of the PTX machine"
 	@echo "  make check-long    what takes longer: a guest kernel with KASAN and lockdep"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
 	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
@@ -168,6 +169,10 @@ check-daemon: setup-check
 	@rc=0; for v in rel asan tsan; do \
 	    $(MAKE) -j$(JOBS) --no-print-directory VARIANT=$$v run-daemon || rc=1; done; \
 	 $(SUM) daemon-rel daemon-asan daemon-tsan || rc=1; exit $$rc
+run-ptx: $(filter $(O)/test/ptx-%,$(TESTS))
+	@$(RUN_TAP) ptx $^
+check-ptx: setup-check
+	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=asan run-ptx
 check-cuda: programs
 	@$(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py))
 check-qtest: qemu plugin programs
