@@ -114,7 +114,7 @@ help:
 	@echo
 	@echo "  make demo          build everything, boot two guests, run kernels in both, print the table"
 	@echo "  make check         every test that needs no GPU: lint, then the groups below, then their sum"
-	@echo "    check-unit         unit tests under ASan+UBSan and under TSan"
+	@echo "    check-unit         unit tests under ASan+UBSan; what has threads also under TSan"
 	@echo "    check-daemon       simulated guests against the real vgpud, and under both sanitizers"
 	@echo "    check-cuda         the cuda executor's declarations against cuda.h"
 	@echo "    check-qtest        the QEMU device without a guest"
@@ -156,8 +156,12 @@ evidence: qemu initramfs
 
 list-tests:
 	@printf '%s\n' $(TESTS) $(DAEMON_TESTS)
-run-unit: $(TESTS)
-	@$(RUN_TAP) unit-$(VARIANT) $(TESTS)
+# ThreadSanitizer is for what has threads, or talks to another process through shared memory.
+TSAN_TESTS := $(addprefix $(O)/test/,libvgpu bus daemon exec exec-cuda ptx-exec)
+UNIT_TESTS  = $(if $(filter tsan,$(VARIANT)),$(TSAN_TESTS),$(TESTS))
+
+run-unit: $(UNIT_TESTS) $(O)/bin/vgpud
+	@$(RUN_TAP) --jobs $(JOBS) unit-$(VARIANT) $(UNIT_TESTS)
 run-daemon: $(PROGS) $(DAEMON_TESTS)
 	@$(RUN_TAP) daemon-$(VARIANT) $(DAEMON_TESTS)
 
