@@ -133,7 +133,7 @@ help:
 setup-build:
 	@scripts/setup.sh build
 setup-check:
-	@scripts/setup.sh check lint
+	@scripts/setup.sh check lint guest
 setup-vm: setup-build
 	@scripts/setup.sh vm
 
