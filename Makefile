@@ -162,7 +162,7 @@ UNIT_TESTS  = $(if $(filter tsan,$(VARIANT)),$(TSAN_TESTS),$(TESTS))
 
 run-unit: $(UNIT_TESTS) $(O)/bin/vgpud
 	@$(RUN_TAP) --jobs $(JOBS) unit-$(VARIANT) $(UNIT_TESTS)
-run-daemon: $(PROGS) $(DAEMON_TESTS)
+run-daemon: $(O)/bin/vgpud $(O)/bin/vgpuctl $(DAEMON_TESTS)
 	@$(RUN_TAP) daemon-$(VARIANT) $(DAEMON_TESTS)
 
 check-unit: setup-check

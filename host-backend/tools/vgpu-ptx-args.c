@@ -156,7 +156,7 @@ int ptxtool_args_pack(struct ptxtool_args *args, const struct vgpu_ptx_function 
         return ptxtool_fail("%s", "out of memory");
     for (uint32_t k = 0; k < count; k++) {
         struct vgpu_ptx_param param;
-        size_t bytes;
+        size_t bytes = 0;
         int status = pack_one(args, texts[k], value, sizeof(value), &bytes);
 
         if (status)
