@@ -100,7 +100,6 @@ int vgpu_status_errno(uint16_t status)
     case VGPU_ST_BAD_PTX: return -EBADMSG;
     case VGPU_ST_UNSUPPORTED_PTX:
     case VGPU_ST_NOT_SUPPORTED: return -EOPNOTSUPP;
-    case VGPU_ST_TIMEOUT: return -ETIMEDOUT;
     case VGPU_ST_HOST_NO_DEVICE: return -ENODEV;
     default: return -EIO;
     }

@@ -27,11 +27,10 @@ void fake_record_put(struct fake_record *record)
 
 void fake_lose(struct CUctx_st *ctx, CUresult error)
 {
-    CUresult none = CUDA_SUCCESS;
-
-    __atomic_compare_exchange_n(&ctx->sticky, &none, error, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
     pthread_mutex_lock(&ctx->lock);
+    /* Read under the lock, and by who holds none with acquire. */
+    if (ctx->sticky == CUDA_SUCCESS)
+        __atomic_store_n(&ctx->sticky, error, __ATOMIC_RELEASE);
     pthread_cond_broadcast(&ctx->progress);
     pthread_mutex_unlock(&ctx->lock);
 }
