@@ -126,7 +126,7 @@ END_TEST
 START_TEST(work_is_cancelled_anywhere_in_the_queue)
 {
     struct vgpu_work w[4] = {0};
-    struct vgpu_timer end = {0};
+    struct vgpu_work end = {0};
 
     vgpu_work_queue(&loop, &w[0], note_timer, "0");
     vgpu_work_queue(&loop, &w[1], note_timer, "1");
@@ -134,7 +134,7 @@ START_TEST(work_is_cancelled_anywhere_in_the_queue)
     vgpu_work_cancel(&loop, &w[2]);
     vgpu_work_queue(&loop, &w[3], note_timer, "3");
     vgpu_work_cancel(&loop, &w[0]);
-    vgpu_timer_set(&loop, &end, 1, stop_timer, NULL);
+    vgpu_work_queue(&loop, &end, stop_timer, NULL);
     ck_assert_int_eq(vgpu_loop_run(&loop), 0);
     ck_assert_str_eq(trace, "13");
 }
