@@ -19,6 +19,13 @@ endif
 AR      ?= ar
 V       ?=
 
+# Objects are kept outside the tree where ccache is installed, so that a fresh
+# clone compiles only what changed.  NO_CCACHE=1 does without.
+CCACHE := $(if $(NO_CCACHE),,$(shell command -v ccache 2>/dev/null))
+export CCACHE_DIR     ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vgpu/ccache
+export CCACHE_MAXSIZE ?= 2G
+export CCACHE_BASEDIR ?= $(CURDIR)
+
 VERSION := 0.1.0
 O       := $(BUILD)/$(VARIANT)
 Q       := $(if $(V),,@)
@@ -27,7 +34,8 @@ PYTHON  := /usr/bin/python3
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
         -Wpointer-arith -Wundef -Wvla -Wno-unused-parameter -Werror
 BASE := -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVGPU_VERSION='"$(VERSION)"' \
-        -Iinclude -Ihost-backend -fno-strict-aliasing -fPIC -g -MMD -MP
+        -Iinclude -Ihost-backend -fno-strict-aliasing -fPIC -g \
+        -fdebug-prefix-map=$(CURDIR)=. -MMD -MP
 HARDEN := -fstack-protector-strong
 
 OPT_rel  := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
@@ -56,7 +64,7 @@ OBJS_$(1) := $$(patsubst %.c,$$(O)/obj/$(1)/%.o,$(2))
 LIBS += $$(O)/lib/lib$(1).a
 $$(OBJS_$(1)): $$(O)/obj/$(1)/%.o: %.c $$(RECIPES)
 	@mkdir -p $$(@D)
-	$$(Q)$$(if $$(V),,echo "  CC   $$<";) $$(CC) $$(ALL_CFLAGS) $(3) -c -o $$@ $$<
+	$$(Q)$$(if $$(V),,echo "  CC   $$<";) $$(CCACHE) $$(CC) $$(ALL_CFLAGS) $(3) -c -o $$@ $$<
 $$(O)/lib/lib$(1).a: $$(OBJS_$(1))
 	@mkdir -p $$(@D)
 	$$(Q)rm -f $$@; $$(AR) rcs $$@ $$^
@@ -79,7 +87,7 @@ define vgpu_link
 POBJS_$(1) := $$(patsubst %.c,$$(O)/obj/$(1)/%.o,$(3))
 $$(POBJS_$(1)): $$(O)/obj/$(1)/%.o: %.c $$(RECIPES)
 	@mkdir -p $$(@D)
-	$$(Q)$$(if $$(V),,echo "  CC   $$<";) $$(CC) $$(ALL_CFLAGS) $(6) -c -o $$@ $$<
+	$$(Q)$$(if $$(V),,echo "  CC   $$<";) $$(CCACHE) $$(CC) $$(ALL_CFLAGS) $(6) -c -o $$@ $$<
 $$(O)/$(2): $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4))
 	@mkdir -p $$(@D)
 	$$(Q)$$(if $$(V),,echo "  LD   $$@";) $$(CC) $$(ALL_LDFLAGS) -o $$@ $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4)) $(5)
@@ -128,7 +136,8 @@ help:
 	@echo "  make all           host and guest programs only"
 	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
 	@echo
-	@echo "Variables: BUILD=dir (build), JOBS=N (all cores), VARIANT=rel|asan|tsan, V=1 for full command lines"
+	@echo "Variables: BUILD=dir (build), JOBS=N (all cores), VARIANT=rel|asan|tsan, V=1 for full command lines,"
+	@echo "           NO_CCACHE=1 to compile everything anew"
 
 setup-build:
 	@scripts/setup.sh build

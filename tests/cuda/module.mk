@@ -7,7 +7,7 @@ FAKECUDA     := $(O)/fakecuda/libcuda.so.1
 
 $(FAKECUDA_OBJ): $(O)/obj/fakecuda/%.o: %.c
 	@mkdir -p $(@D)
-	$(Q)$(if $(V),,echo "  CC   $<";) $(CC) $(ALL_CFLAGS) -fvisibility=hidden -c -o $@ $<
+	$(Q)$(if $(V),,echo "  CC   $<";) $(CCACHE) $(CC) $(ALL_CFLAGS) -fvisibility=hidden -c -o $@ $<
 $(FAKECUDA): $(FAKECUDA_OBJ) $(O)/lib/libptx.a
 	@mkdir -p $(@D)
 	$(Q)$(if $(V),,echo "  LD   $@";) $(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcuda.so.1 \
