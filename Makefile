@@ -124,7 +124,7 @@ help:
 	@echo "  make check         every test that needs no GPU: lint, then the groups below, then their sum"
 	@echo "    check-unit         unit tests under ASan+UBSan; what has threads also under TSan"
 	@echo "    check-daemon       simulated guests against the real vgpud, and under both sanitizers"
-	@echo "    check-cuda         the cuda executor's declarations against cuda.h"
+	@echo "    check-cuda         the cuda executor's declarations against cuda.h, vgpud --probe on a fake driver"
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
 	@echo "  make check-ptx     of the unit tests, those of the PTX machine"

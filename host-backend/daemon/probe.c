@@ -99,3 +99,27 @@ int server_probe(struct vgpu_server *server, struct server_vm *vm, char *why)
     snprintf(why, VGPU_WHY_BYTES, "the probe process gave no answer: %s", strerror(-ret));
     return ret;
 }
+
+int server_probe_report(struct vgpu_server *server, struct server_vm *vm)
+{
+    char why[VGPU_WHY_BYTES] = "";
+    int ret = server_probe(server, vm, why);
+
+    /* The cuda executor's gate prints its own lines, unless it came to no end. */
+    if (vm->config->exec_kind == VGPU_EXEC_CUDA && (!ret || ret == -ENODEV))
+        return ret;
+    for (char *c = why; *c; c++) {
+        if (*c == '"' || *c == '\n')
+            *c = '\'';
+    }
+    if (ret)
+        printf("VGPU_PROBE status=FAIL check=executor detail=\"%s\" remediation=\"%s\"\n", why,
+               vm->config->exec_kind == VGPU_EXEC_CUDA
+                   ? "the driver crashed or hangs: see the kernel's log, reload the nvidia module"
+                   : "see what vgpud printed on standard error");
+    else
+        printf("VGPU_PROBE status=PASS check=executor detail=\"%s\" remediation=\"\"\n",
+               (const char *)vm->props.name);
+    printf("VGPU_PROBE failures=%d\n", ret ? 1 : 0);
+    return ret;
+}

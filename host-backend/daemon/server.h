@@ -83,6 +83,11 @@ VGPU_MUST_CHECK int server_socket(const char *path, uint32_t mode, gid_t gid);
 
 /* probe.c: what a VM's executor is. 0, or -errno with the reason in why[VGPU_WHY_BYTES]. */
 VGPU_MUST_CHECK int server_probe(struct vgpu_server *server, struct server_vm *vm, char *why);
+/*
+ * vgpud --probe: as server_probe(), and whatever happens the last line on standard output is
+ * `VGPU_PROBE failures=N`.  0, or a negative errno when the executor can't be used.
+ */
+VGPU_MUST_CHECK int server_probe_report(struct vgpu_server *server, struct server_vm *vm);
 
 /* control.c */
 VGPU_MUST_CHECK int control_start(struct vgpu_server *server);

@@ -38,9 +38,21 @@ static const char usage_text[] =
     "  --user NAME           run guests' processes as NAME when started as root (nobody)\n"
     "  --log-level LEVEL     error, warning, info (the default) or debug\n"
     "  --debug control|data  show what happens on the control path or the data path\n"
+    "  --probe               check the executor, print a line for each check, and end\n"
+    "  --executor KIND       with --probe: cuda (the default), cpu or null\n"
+    "  --device GPU          with --probe: UUID or PCI address of the GPU\n"
     "  --help, --version\n";
 
-enum { OPT_VM = 256, OPT_CONFIG, OPT_HELP, OPT_VERSION, OPT_SETTING };
+enum {
+    OPT_VM = 256,
+    OPT_CONFIG,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_SETTING,
+    OPT_PROBE,
+    OPT_EXECUTOR,
+    OPT_DEVICE
+};
 
 static const struct option options[] = {
     {"vm", required_argument, NULL, OPT_VM},
@@ -50,6 +62,9 @@ static const struct option options[] = {
     {"user", required_argument, NULL, OPT_SETTING},
     {"log-level", required_argument, NULL, OPT_SETTING},
     {"debug", required_argument, NULL, OPT_SETTING},
+    {"probe", no_argument, NULL, OPT_PROBE},
+    {"executor", required_argument, NULL, OPT_EXECUTOR},
+    {"device", required_argument, NULL, OPT_DEVICE},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -122,8 +137,40 @@ static int role_run(int argc, char **argv)
 
 /* ---- Options ---- */
 
+struct probe_options {
+    bool wanted;
+    const char *executor; /* NULL: not given */
+    const char *device;
+};
+
+/* A probe is of the one VM that these options describe; the VM is never served. */
+static VGPU_MUST_CHECK int probe_finish(const struct probe_options *probe, struct vgpu_config *cfg,
+                                        char *why)
+{
+    const char *executor = probe->executor ? probe->executor : "cuda";
+    char vm[256];
+
+    if (!probe->wanted && !probe->executor && !probe->device)
+        return 0;
+    if (!probe->wanted || cfg->vm_count) {
+        snprintf(why, VGPU_WHY_BYTES, "%s",
+                 probe->wanted ? "--probe serves no VM: leave out --vm and --config's VMs, give "
+                                 "--executor and --device"
+                               : "--executor and --device belong to --probe: a VM has them as "
+                                 "keys of --vm");
+        return -EINVAL;
+    }
+    if (strchr(executor, ',') || (probe->device && strchr(probe->device, ','))) {
+        snprintf(why, VGPU_WHY_BYTES, "--executor and --device take one name, without a comma");
+        return -EINVAL;
+    }
+    snprintf(vm, sizeof(vm), "name=probe,socket=/nonexistent/probe,executor=%.60s%s%.120s",
+             executor, probe->device ? ",device=" : "", probe->device ? probe->device : "");
+    return vgpu_config_add_vm(cfg, vm, why);
+}
+
 /* -1: go on; else the exit status. */
-static int options_read(int argc, char **argv, struct vgpu_config *cfg)
+static int options_read(int argc, char **argv, struct vgpu_config *cfg, struct probe_options *probe)
 {
     char why[VGPU_WHY_BYTES];
     int opt, idx, ret = 0;
@@ -133,6 +180,9 @@ static int options_read(int argc, char **argv, struct vgpu_config *cfg)
         case OPT_VM: ret = vgpu_config_add_vm(cfg, optarg, why); break;
         case OPT_CONFIG: ret = vgpu_config_load(cfg, optarg, why); break;
         case OPT_SETTING: ret = vgpu_config_set(cfg, options[idx].name, optarg, why); break;
+        case OPT_PROBE: probe->wanted = true; break;
+        case OPT_EXECUTOR: probe->executor = optarg; break;
+        case OPT_DEVICE: probe->device = optarg; break;
         case OPT_HELP: fputs(usage_text, stdout); return EXIT_SUCCESS;
         case OPT_VERSION: puts("vgpud " VGPU_VERSION); return EXIT_SUCCESS;
         default: fputs("Try 'vgpud --help'.\n", stderr); return EXIT_USAGE;
@@ -142,6 +192,8 @@ static int options_read(int argc, char **argv, struct vgpu_config *cfg)
         snprintf(why, sizeof(why), "unexpected argument '%.100s'", argv[optind]);
         ret = -EINVAL;
     }
+    if (!ret)
+        ret = probe_finish(probe, cfg, why);
     if (!ret)
         ret = vgpu_config_finish(cfg, why);
     if (!ret)
@@ -215,13 +267,13 @@ static void start_raise_limits(void)
     }
 }
 
-static VGPU_MUST_CHECK int start(struct vgpu_server *server)
+/* What a probe needs too: whom to run as, the binary, the VMs. */
+static VGPU_MUST_CHECK int start_prepare(struct vgpu_server *server)
 {
     int ret = start_find_user(server);
 
     if (ret)
         return ret;
-    start_raise_limits();
     server->exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     server->vms = calloc(server->config->vm_count, sizeof(*server->vms));
     if (server->exe_fd < 0 || !server->vms) {
@@ -234,6 +286,16 @@ static VGPU_MUST_CHECK int start(struct vgpu_server *server)
                                             .id = (uint32_t)i,
                                             .listen_fd = -1,
                                             .waiting_fd = -1};
+    return 0;
+}
+
+static VGPU_MUST_CHECK int start(struct vgpu_server *server)
+{
+    int ret = start_prepare(server);
+
+    if (ret)
+        return ret;
+    start_raise_limits();
     ret = vgpu_loop_init(&server->loop);
     if (!ret)
         ret = start_runtime_dir(server->config->runtime_dir);
@@ -302,20 +364,29 @@ static VGPU_MUST_CHECK int serve(struct vgpu_server *server)
     return ret;
 }
 
+/* vgpud --probe. */
+static VGPU_MUST_CHECK int probe_run(struct vgpu_server *server)
+{
+    int ret = start_prepare(server);
+
+    return ret ? ret : server_probe_report(server, &server->vms[0]);
+}
+
 int main(int argc, char **argv)
 {
     struct vgpu_server server = {.exe_fd = -1, .loop.epoll_fd = -1};
+    struct probe_options probe = {0};
     struct vgpu_config cfg;
     int status = role_run(argc, argv);
 
     if (status >= 0)
         return status;
     vgpu_config_init(&cfg);
-    status = options_read(argc, argv, &cfg);
+    status = options_read(argc, argv, &cfg, &probe);
     if (status < 0) {
         vgpu_log_setup(cfg.log_level, cfg.debug, "");
         server.config = &cfg;
-        status = serve(&server) ? EXIT_FAILURE : EXIT_SUCCESS;
+        status = (probe.wanted ? probe_run(&server) : serve(&server)) ? EXIT_FAILURE : EXIT_SUCCESS;
         server_fini(&server);
     }
     vgpu_config_fini(&cfg);

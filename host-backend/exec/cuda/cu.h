@@ -58,6 +58,8 @@ typedef struct {
     X(CUDA_ERROR_LAUNCH_FAILED, 719)                                                               \
     X(CUDA_ERROR_NOT_SUPPORTED, 801)                                                               \
     X(CUDA_ERROR_UNKNOWN, 999)                                                                     \
+    X(CU_COMPUTEMODE_PROHIBITED, 2)                                                                \
+    X(CU_COMPUTEMODE_EXCLUSIVE_PROCESS, 3)                                                         \
     X(CU_CTX_SCHED_BLOCKING_SYNC, 0x04)                                                            \
     X(CU_CTX_MAP_HOST, 0x08)                                                                       \
     X(CU_STREAM_NON_BLOCKING, 0x1)                                                                 \
@@ -89,6 +91,7 @@ typedef struct {
     X(CU_DEVICE_ATTRIBUTE_WARP_SIZE, 10)                                                           \
     X(CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 13)                                                          \
     X(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 16)                                                \
+    X(CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, 20)                                                        \
     X(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 75)                                            \
     X(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76)                                            \
     X(CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, 88)                                              \

@@ -94,6 +94,32 @@ int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *dev
     return -ENODEV;
 }
 
+/* Memory that no quota sees: a cap that isn't in force is a reason not to start. */
+static int context_cap(struct vgpu_exec *exec, char *why, size_t why_bytes)
+{
+    static const struct {
+        int limit;
+        size_t bytes;
+        const char *name;
+    } caps[] = {
+        {CU_LIMIT_STACK_SIZE, STACK_BYTES, "stack"},
+        {CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES, "printf buffer"},
+        {CU_LIMIT_MALLOC_HEAP_SIZE, HEAP_BYTES, "heap"},
+    };
+    char text[160];
+
+    for (size_t i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
+        CUresult result = exec->cu.cuCtxSetLimit(caps[i].limit, caps[i].bytes);
+
+        if (result == CUDA_SUCCESS)
+            continue;
+        snprintf(why, why_bytes, "limiting the device's %s to %zu bytes: %s", caps[i].name,
+                 caps[i].bytes, vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
+        return -EIO;
+    }
+    return 0;
+}
+
 static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
 {
     const struct vgpu_cu *cu = &exec->cu;
@@ -109,9 +135,8 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
                  vgpu_cu_error(cu, result, text, sizeof(text)));
         return result == CUDA_ERROR_OUT_OF_MEMORY ? -ENOMEM : -EIO;
     }
-    cu->cuCtxSetLimit(CU_LIMIT_STACK_SIZE, STACK_BYTES);
-    cu->cuCtxSetLimit(CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES);
-    cu->cuCtxSetLimit(CU_LIMIT_MALLOC_HEAP_SIZE, HEAP_BYTES);
+    if (context_cap(exec, why, why_bytes) < 0)
+        return -EIO;
     cu->cuCtxGetStreamPriorityRange(&least, &greatest);
     exec->priority_least = least;
     exec->priority_greatest = greatest;

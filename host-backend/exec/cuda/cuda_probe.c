@@ -199,7 +199,7 @@ static int check_driver(struct probe *probe)
 static int check_device(struct probe *probe, struct vgpu_device_props *props)
 {
     char why[256];
-    int hmm = 0;
+    int hmm = 0, mode = 0;
 
     if (cuda_choose_device(&probe->cu, probe->cfg->device, &probe->device, why, sizeof(why)) < 0)
         return fail(probe, "device", why, "name a GPU this host has with device=");
@@ -210,6 +210,16 @@ static int check_device(struct probe *probe, struct vgpu_device_props *props)
          (unsigned long long)(props->memory_bytes >> 20));
     if (strstr((const char *)props->name, "MIG"))
         warn("mig", "this is a MIG instance", "none: its limits apply to the VM");
+    probe->cu.cuDeviceGetAttribute(&mode, CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, probe->device);
+    if (mode == CU_COMPUTEMODE_PROHIBITED)
+        return fail(probe, "compute_mode", "the GPU's compute mode is 'prohibited'",
+                    "set the default mode: nvidia-smi -c DEFAULT");
+    if (mode == CU_COMPUTEMODE_EXCLUSIVE_PROCESS)
+        warn("compute_mode",
+             "the GPU's compute mode is 'exclusive process': one context can exist at a time",
+             "set the default mode: nvidia-smi -c DEFAULT");
+    else
+        pass(probe, "compute_mode", "default");
     probe->cu.cuDeviceGetAttribute(&hmm, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, probe->device);
     if (hmm && !getenv("VGPU_ALLOW_HMM"))
         return fail(probe, "hmm", "kernels could dereference any memory of their exec process",

@@ -119,6 +119,8 @@ struct CUctx_st {
 CUresult fake_plan(const char *function);
 
 /* fake_device.c */
+/* A setting of the environment, else of the file beside the library; NULL: not set. */
+const char *fake_setting(const char *name);
 extern _Thread_local struct CUctx_st *fake_current;
 CUresult fake_enter(const char *function, struct CUctx_st **ctx);
 uint64_t fake_memory_bytes(void);

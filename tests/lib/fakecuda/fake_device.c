@@ -5,8 +5,11 @@
  *
  * The environment describes the machine: VGPU_FAKECUDA_DEVICES (number of GPUs, default 1; 0 is a
  * host whose driver finds none), VGPU_FAKECUDA_MEMORY (bytes each, default 1 GiB),
- * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory).
+ * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory), VGPU_FAKECUDA_COMPUTE_MODE (a
+ * CUcomputemode).  vgpud hands none of these on to its processes, so what the environment
+ * does not have is looked for in LIBRARY.conf beside the library, lines of NAME=VALUE.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +27,48 @@ uint64_t fake_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static uint64_t setting(const char *name, uint64_t otherwise)
+static char settings[4096]; /* lines ended by NUL, and an empty one */
+static pthread_once_t settings_read = PTHREAD_ONCE_INIT;
+
+static void read_settings(void)
+{
+    char path[4096];
+    Dl_info library;
+    FILE *file;
+    size_t used;
+
+    if (!dladdr(settings, &library) || !library.dli_fname)
+        return;
+    snprintf(path, sizeof(path), "%s.conf", library.dli_fname);
+    file = fopen(path, "re");
+    if (!file)
+        return;
+    used = fread(settings, 1, sizeof(settings) - 2, file);
+    fclose(file);
+    for (size_t i = 0; i < used; i++) {
+        if (settings[i] == '\n')
+            settings[i] = '\0';
+    }
+}
+
+const char *fake_setting(const char *name)
 {
     const char *text = getenv(name);
+    size_t length = strlen(name);
+
+    if (text)
+        return text;
+    pthread_once(&settings_read, read_settings);
+    for (const char *line = settings; *line; line += strlen(line) + 1) {
+        if (strncmp(line, name, length) == 0 && line[length] == '=')
+            return line + length + 1;
+    }
+    return NULL;
+}
+
+static uint64_t setting(const char *name, uint64_t otherwise)
+{
+    const char *text = fake_setting(name);
 
     return text && text[0] ? strtoull(text, NULL, 0) : otherwise;
 }
@@ -221,6 +263,9 @@ FAKE_EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice de
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 2; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
+        *value = (int)setting("VGPU_FAKECUDA_COMPUTE_MODE", 0);
+        break;
     case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS:
         *value = (int)setting("VGPU_FAKECUDA_HMM", 0);
         break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The fault plan: VGPU_FAKECUDA_PLAN in the environment.
+ * The fault plan: VGPU_FAKECUDA_PLAN in the environment or the settings file.
  *
  *   plan  = rule *( ";" rule )
  *   rule  = function ":" nth ":" what
@@ -67,7 +67,7 @@ static void rule_parse(char *text)
 
 static void parse(void)
 {
-    const char *plan = getenv("VGPU_FAKECUDA_PLAN");
+    const char *plan = fake_setting("VGPU_FAKECUDA_PLAN");
     char *copy, *rest, *text;
 
     if (!plan || plan[0] == '\0')
