@@ -115,7 +115,7 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-qtest check-vm check-cuda check-long \
-        check-debug-kernel check-ptx clean run-unit run-daemon run-ptx list-tests
+        check-debug-kernel check-faults check-recovery check-ptx clean run-unit run-daemon run-ptx list-tests
 
 help:
 	@echo "vgpu $(VERSION): a GPU that virtual machines share"
@@ -128,7 +128,9 @@ help:
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
 	@echo "  make check-ptx     of the unit tests, those of the PTX machine"
-	@echo "  make check-long    what takes longer: a guest kernel with KASAN and lockdep"
+	@echo "  make check-faults  of the real guests, those in which something fails"
+	@echo "  make check-long    what takes longer: check-recovery (the back end killed 50 times), and"
+	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
 	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
 	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 20)"
@@ -193,11 +195,20 @@ check-qtest: qemu plugin programs
 check-vm: qemu plugin initramfs
 	@$(RUN_TAP) vm $(sort $(wildcard tests/vm/test_*.py))
 
+# Of check-vm, the tests that make something fail.
+FAULT_TESTS := $(addprefix tests/vm/test_,faults.py recovery.py lifecycle.py driver.py boot.py)
+check-faults: qemu plugin initramfs
+	@$(RUN_TAP) faults $(FAULT_TESTS)
+check-recovery: qemu plugin initramfs
+	@$(RUN_TAP) --timeout 7200 recovery tests/vm/long/test_recovery.py
+
 check-debug-kernel: qemu initramfs
 	@scripts/setup.sh debug-kernel
 	@scripts/build-debug-kernel.sh
 	@$(RUN_TAP) --timeout 7200 debug-kernel tests/vm/long/test_debug_kernel.py
-check-long: check-debug-kernel
+check-long:
+	@rc=0; for g in check-recovery check-debug-kernel; do \
+	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
 CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan cuda qtest vm
 check:

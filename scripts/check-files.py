@@ -12,6 +12,7 @@ CHECK is one of
   guards     a header guard that two headers share
   places     paths, hosts and notes of somebody's machine
   links      relative links of documents that lead nowhere
+  tests      tests that docs/robustness.md names and that do not exist
   python     does not compile
 Prints a line per finding; exit status 1 if there was one.
 """
@@ -51,6 +52,7 @@ UNFINISHED_IN = re.compile(r"\.(c|h|def|sh|mk|cu)$|(^|/)(Makefile|Kbuild)$")
 PLACES_EXEMPT = re.compile(r"^(LICENSES/|scripts/check-files\.py$|tests/lint/)|corpus/|\.(ptx|cu|txt)$")
 
 NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.DOTALL)
+NAMED_TEST = re.compile(r"\[`([^`]+)`\]\(([^)\s]+)\)")
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -140,6 +142,27 @@ def check_links(path, text, root):
             continue
         if not os.path.exists(os.path.join(root, os.path.dirname(path), target)):
             yield f"{path}:{line}: {target} does not exist"
+
+
+def check_tests(path, text, root):
+    """Every row of a table names a test as [`NAME`](FILE): FILE must contain NAME, between
+    quotes (a TAP name) or as a C test's function."""
+    if path != "docs/robustness.md":
+        return
+    for number, row in enumerate(text.splitlines(), 1):
+        if not row.startswith("| ") or row.startswith(("| Fault", "| Guest")):
+            continue
+        named = NAMED_TEST.findall(row)
+        if not named:
+            yield f"{path}:{number}: names no test"
+        for name, target in named:
+            place = os.path.join(root, os.path.dirname(path), target)
+            if not os.path.exists(place):
+                continue        # the check "links" says so
+            with open(place, encoding="utf-8") as file:
+                source = file.read()
+            if f'"{name}"' not in source and f"START_TEST({name})" not in source:
+                yield f"{path}:{number}: {target} has no test {name!r}"
 
 
 def check_python(path, text, root):

@@ -142,7 +142,7 @@ analyse()
 check self-test "$PYTHON" tests/lint/test_checks.py
 check spec-self-test "$PYTHON" tests/lint/test_check_spec.py
 check includes includes
-for c in spdx theory size forbidden guards places links python; do
+for c in spdx theory size forbidden guards places links tests python; do
     check "$c" files_check "$c"
 done
 check headers-c compile_headers '^include/vgpu/.*\.h$' gcc -xc -std=c11 -Wall -Wextra -Wpedantic -Werror

@@ -47,6 +47,11 @@ CASES = [
      "connect to 127.0.0.1\n"),
     ("unfinished_note", ["check-files.py", "places"], "host-backend/bus/b.c", "/* TODO later */\n", ""),
     ("dead_link", ["check-files.py", "links"], "docs/x.md", "[a](nowhere.md)\n", "[a](x.md)\n"),
+    ("fault_without_test", ["check-files.py", "tests"], "docs/robustness.md", "| a | b | c |\n",
+     '| a | b | [`it works`](robustness.md) |\n"it works"\n'),
+    ("fault_with_unknown_test", ["check-files.py", "tests"], "docs/robustness.md",
+     "| a | b | [`it works`](robustness.md) |\n",
+     "| a | b | [`it_works`](robustness.md) |\nSTART_TEST(it_works)\n"),
     ("python_syntax", ["check-files.py", "python"], "scripts/x.py", "def f(:\n", "x = 1\n"),
 ]
 

@@ -163,6 +163,16 @@ static bool is_bound(const char *address)
     return access(path, F_OK) == 0;
 }
 
+/*
+ * Without memory the kernel's request_region() says EBUSY and its MSI-X code ENOSPC
+ * (it takes any failed allocation of a vector for vectors having run out): a probe can
+ * but pass these on.
+ */
+static bool is_want_of_memory(int error, bool probe)
+{
+    return error == ENOMEM || error == EAGAIN || (probe && (error == EBUSY || error == ENOSPC));
+}
+
 /* One round with the Nth allocation failing.  *fired says whether one was there. */
 static bool run_round(bool probe, const char *target, void *memory, unsigned int n, bool *fired)
 {
@@ -189,9 +199,7 @@ static bool run_round(bool probe, const char *target, void *memory, unsigned int
                strerror(ignored.error));
         return false;
     }
-    /* without memory for its bookkeeping, the kernel's request_region() says EBUSY */
-    if (ok ||
-        (*fired && (out.error == ENOMEM || out.error == EAGAIN || (probe && out.error == EBUSY))))
+    if (ok || (*fired && is_want_of_memory(out.error, probe)))
         return true;
     printf("round %u: %s: %s\n", n, out.call, strerror(out.error));
     return false;

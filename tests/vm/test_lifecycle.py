@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""A guest that ends, crashes, or rearranges its PCI bus under a running program.
+
+After each, vgpud's accounting must be empty and the device work again.
+"""
+from vmtest import example_passes, wait_held, wait_idle
+
+# pylint: disable=wrong-import-order
+import tap
+from vgpud import Daemon, Vm
+from vm import Config, Guest
+
+
+def hold(daemon, guest):
+    """Start a program whose kernel never ends; it holds a context from here on."""
+    held = guest.begin("spin")
+    wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "one context")
+    return held
+
+
+def works_again(daemon, guest):
+    guest.driver_up(120)
+    example_passes(guest, "vecadd -n 1024")
+    wait_idle(daemon, "A")
+    guest.check_kernel_log()
+
+
+@tap.test("a guest killed in mid-kernel leaves nothing; the next guest works")
+def guest_killed():
+    with Daemon([Vm("A", deadline="600s")]) as daemon:
+        config = {"socket": daemon.socket("A")}
+        with Guest(Config(name="killed", **config)) as guest:
+            guest.driver_up()
+            hold(daemon, guest)
+            guest.process.kill()
+            guest.process.wait(60)
+        wait_idle(daemon, "A")
+        tap.true(not daemon.vm("A")["attached"], "no guest is attached")
+        with Guest(Config(name="next", **config)) as guest:
+            works_again(daemon, guest)
+
+
+@tap.test("a guest kernel that panics in mid-kernel reboots into a working device")
+def guest_panics():
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(name="panic", socket=daemon.socket("A"), allow_reboot=True)) as guest:
+        guest.driver_up()
+        hold(daemon, guest)
+        boots = guest.agent.boots
+        guest.begin("echo c >/proc/sysrq-trigger")
+        guest.wait_boot(boots + 1)
+        works_again(daemon, guest)
+
+
+@tap.test("the device removed from the bus under a running program is found again by a rescan")
+def remove_and_rescan():
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(name="rescan", socket=daemon.socket("A"))) as guest:
+        guest.driver_up()
+        for _ in range(3):
+            held = hold(daemon, guest)
+            guest.check(f"echo 1 >/sys/bus/pci/devices/{guest.pci_address()}/remove")
+            tap.equal(held.wait(120)[0], 1, "exit status of the program whose device went away")
+            wait_idle(daemon, "A")
+            tap.equal(guest.pci_address(), "", "the device after its removal")
+            guest.check("echo 1 >/sys/bus/pci/rescan")
+            works_again(daemon, guest)
+
+
+@tap.test("a secondary bus reset under a running program loses the context, no more")
+def secondary_bus_reset():
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
+            Guest(Config(name="sbr", socket=daemon.socket("A"), hotplug_ports=1,
+                         device_options="bus=rp0")) as guest:
+        guest.driver_up()
+        device = f"/sys/bus/pci/devices/{guest.pci_address()}"
+        guest.check(f"echo bus >{device}/reset_method")
+        tap.equal(guest.check(f"cat {device}/reset_method").strip(), "bus", "the way of resetting")
+        held = hold(daemon, guest)
+        guest.check(f"echo 1 >{device}/reset")
+        tap.equal(held.wait(120)[0], 1, "exit status of the program whose device was reset")
+        works_again(daemon, guest)
+
+
+@tap.test("a guest with memory above the 4 GiB hole computes with buffers that lie there")
+def split_memory():
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="split", socket=daemon.socket("A"), memory_mb=5120)) as guest:
+        guest.driver_up()
+        guest.check("grep -q '^ *100000000-.*System RAM' /proc/iomem")
+        example_passes(guest, "vecadd -n 100000")
+        before = free_pages(guest)
+        tap.true(before["Normal"] > 0 and before["DMA32"] > 0, f"free pages per zone: {before}")
+        held = hold(daemon, guest)
+        # the page allocator takes the highest zone first: a program's pages with it
+        taken = {zone: before[zone] - count for zone, count in free_pages(guest).items()}
+        tap.true(taken["Normal"] > max(taken["DMA32"], 0), f"pages taken by a program: {taken}")
+        guest.check("killall -KILL spin")
+        held.wait(120)
+        works_again(daemon, guest)
+
+
+def free_pages(guest):
+    """{zone: free pages}; on x86 "Normal" is what lies above 4 GiB."""
+    text = guest.check("awk '/zone /{z=$NF} /pages free/{print z, $NF}' /proc/zoneinfo")
+    return {zone: int(count) for zone, count in (line.split() for line in text.splitlines())}
+
+
+if __name__ == "__main__":
+    tap.main()
