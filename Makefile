@@ -114,8 +114,9 @@ RUN_TAP := $(PYTHON) tests/lib/run-tap.py --build $(BUILD)
 SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
-        bench fuzz lint check check-unit check-daemon check-qtest check-vm check-cuda check-long \
-        check-debug-kernel check-faults check-recovery check-ptx clean run-unit run-daemon run-ptx list-tests
+        bench fuzz lint check check-unit check-daemon check-fuzz check-qtest check-vm check-cuda \
+        check-long check-debug-kernel check-faults check-recovery check-ptx clean run-unit run-daemon \
+        run-ptx list-tests
 
 help:
 	@echo "vgpu $(VERSION): a GPU that virtual machines share"
@@ -124,6 +125,7 @@ help:
 	@echo "  make check         every test that needs no GPU: lint, then the groups below, then their sum"
 	@echo "    check-unit         unit tests under ASan+UBSan; what has threads also under TSan"
 	@echo "    check-daemon       simulated guests against the real vgpud, and under both sanitizers"
+	@echo "    check-fuzz         each fuzzer for 20 s"
 	@echo "    check-cuda         the cuda executor's declarations against cuda.h, vgpud --probe on a fake driver"
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
@@ -210,10 +212,10 @@ check-long:
 	@rc=0; for g in check-recovery check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
-CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan cuda qtest vm
+CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda qtest vm
 check:
 	@rm -rf $(BUILD)/results
-	@rc=0; for g in lint check-unit check-daemon check-cuda check-qtest check-vm; do \
+	@rc=0; for g in lint check-unit check-daemon check-fuzz check-cuda check-qtest check-vm; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; \
 	 echo "=== total"; $(SUM) $(CHECK_GROUPS) || rc=1; exit $$rc
 
@@ -224,7 +226,11 @@ bench: programs
 	@$(PYTHON) scripts/bench-report.py --build $(BUILD)
 
 fuzz: setup-check
+	@+$(MAKE) --no-print-directory -j$(JOBS) $(FUZZ_PROGS)
 	@+$(MAKE) --no-print-directory $(addprefix fuzz-,$(FUZZERS))
+check-fuzz: setup-check
+	@$(MAKE) --no-print-directory -j$(JOBS) $(FUZZ_PROGS)
+	@$(RUN_TAP) fuzz tests/fuzz/test_fuzzers.py
 
 clean:
 	rm -rf $(BUILD)

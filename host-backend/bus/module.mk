@@ -7,5 +7,5 @@ $(eval $(call vgpu_lib,bus,$(addprefix $(BUS_DIR)/,guard.c dma.c irqs.c vfio_use
 	vfio_user_cmd.c vfio_user_irq.c)))
 
 $(eval $(call vgpu_test,bus,$(addprefix tests/unit/bus/,main.c vu_fixture.c test_dma.c test_irqs.c \
-	test_vfio_user.c test_vfio_user_bad.c test_corpus.c) tests/fuzz/fuzz_vfio_user.c,bus device,-ljson-c, \
+	test_vfio_user.c test_vfio_user_bad.c test_corpus.c) $(addprefix tests/fuzz/,fuzz_vfio_user.c replay.c),bus device,-ljson-c, \
 	-DVGPU_CORPUS_DIR='"$(CURDIR)/tests/fuzz/corpus/vfio_user"'))

@@ -7,6 +7,6 @@ $(eval $(call vgpu_lib,device,$(addprefix host-backend/device/, \
 $(eval $(call vgpu_test,device, \
         $(addprefix tests/unit/device/, main.c fake_host.c test_regs.c test_lifecycle.c \
         test_queue.c test_admin.c test_ctx.c test_config.c test_msix.c test_stress.c test_trace.c) \
-        tests/fuzz/fuzz_device.c,device,, \
+        tests/fuzz/fuzz_device.c tests/fuzz/replay.c,device,, \
         -DVGPU_CORPUS_DIR='"$(CURDIR)/tests/fuzz/corpus/device"' \
         -DVGPU_SPEC='"$(CURDIR)/docs/spec/vgpu-abi.md"'))

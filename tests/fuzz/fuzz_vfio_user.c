@@ -52,12 +52,16 @@ static int count_fds(void)
     return n;
 }
 
+/* Take in all that the server has to say: a reply may be larger than the socket's buffer, and then
+ * the server keeps the rest of it until it may send again. */
 static void drain(void)
 {
     uint8_t buf[4096];
 
-    while (recv(vuf.client, buf, sizeof(buf), MSG_DONTWAIT) > 0)
-        ;
+    do {
+        while (recv(vuf.client, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+            ;
+    } while (vgpu_vfio_user_wants_send(vuf.vu) && !vgpu_vfio_user_send(vuf.vu));
 }
 
 static void settle(void)

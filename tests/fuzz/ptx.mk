@@ -13,13 +13,13 @@ FUZZ_PTX_OBJS  := $(patsubst %.c,$(FUZZ_PTX_DIR)/core/%.o,$(PTX_CORE_SRC) tests/
 
 $(FUZZ_PTX_DIR)/core/%.o: %.c
 	@mkdir -p $(@D)
-	$(Q)$(FUZZ_PTX_CC) $(FUZZ_PTX_FLAGS) -c -o $@ $<
+	$(Q)$(CCACHE) $(FUZZ_PTX_CC) $(FUZZ_PTX_FLAGS) -c -o $@ $<
 $(FUZZ_PTX_DIR)/base/%.o: %.c
 	@mkdir -p $(@D)
-	$(Q)$(FUZZ_PTX_CC) $(FUZZ_PTX_FLAGS) -DPTX_ENGINE=base -c -o $@ $<
+	$(Q)$(CCACHE) $(FUZZ_PTX_CC) $(FUZZ_PTX_FLAGS) -DPTX_ENGINE=base -c -o $@ $<
 $(FUZZ_PTX_DIR)/avx2/%.o: %.c
 	@mkdir -p $(@D)
-	$(Q)$(FUZZ_PTX_CC) $(FUZZ_PTX_FLAGS) -DPTX_ENGINE=avx2 -mavx2 -mfma -c -o $@ $<
+	$(Q)$(CCACHE) $(FUZZ_PTX_CC) $(FUZZ_PTX_FLAGS) -DPTX_ENGINE=avx2 -mavx2 -mfma -c -o $@ $<
 
 $(FUZZ_PTX_OBJS): $(wildcard host-backend/exec/cpu/*.h host-backend/exec/cpu/*.def)
 

@@ -1,36 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* The fuzzer's corpus, replayed: each input is a test that once found something or leads somewhere. */
+/*
+ * The corpus of the vfio-user fuzzer, replayed against the same server and device core: what it found
+ * once stays found, in builds without a fuzzer too.
+ */
+#include "../../fuzz/replay.h"
 #include "bus_tests.h"
-
-#include <dirent.h>
-#include <stdio.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 START_TEST(the_corpus_does_no_harm)
 {
-    static uint8_t data[1 << 16];
-    DIR *dir = opendir(VGPU_CORPUS_DIR);
-    struct dirent *e;
-    unsigned int inputs = 0;
-
-    ck_assert_ptr_nonnull(dir);
-    while ((e = readdir(dir))) {
-        char path[600];
-        FILE *f;
-
-        if (e->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", VGPU_CORPUS_DIR, e->d_name);
-        f = fopen(path, "rb");
-        ck_assert_msg(f != NULL, "%s", path);
-        LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof(data), f));
-        fclose(f);
-        inputs++;
-    }
-    closedir(dir);
-    ck_assert_uint_gt(inputs, 5);
+    ck_assert_uint_gt(fuzz_replay(VGPU_CORPUS_DIR), 5);
 }
 END_TEST
 

@@ -3,15 +3,10 @@
  * Random programs of a hostile guest against the device and its model (tests/fuzz/fuzz_device.c),
  * and a replay of the fuzzer's corpus.
  */
+#include "../../fuzz/replay.h"
 #include "suites.h"
 
-#include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint64_t rng_next(uint64_t *state)
 {
@@ -39,29 +34,7 @@ END_TEST
 
 START_TEST(corpus_is_replayed)
 {
-    DIR *dir = opendir(VGPU_CORPUS_DIR);
-    unsigned int files = 0;
-    struct dirent *entry;
-
-    ck_assert_msg(dir != NULL, "no corpus at %s", VGPU_CORPUS_DIR);
-    while ((entry = readdir(dir)) != NULL) {
-        char path[4096];
-        uint8_t data[65536];
-        size_t n;
-        FILE *file;
-
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof(path), "%s/%s", VGPU_CORPUS_DIR, entry->d_name);
-        file = fopen(path, "rb");
-        ck_assert_ptr_nonnull(file);
-        n = fread(data, 1, sizeof(data), file);
-        fclose(file);
-        LLVMFuzzerTestOneInput(data, n);
-        files++;
-    }
-    closedir(dir);
-    ck_assert_uint_ge(files, 5);
+    ck_assert_uint_ge(fuzz_replay(VGPU_CORPUS_DIR), 5);
 }
 END_TEST
 

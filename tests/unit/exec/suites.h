@@ -15,6 +15,7 @@ Suite *handle_suite(void);
 Suite *validate_suite(void);
 Suite *dispatch_suite(void);
 Suite *process_suite(void);
+Suite *corpus_suite(void);
 Suite *exec_cpu_suite(void);
 Suite *exec_cpu_async_suite(void);
 
