@@ -164,8 +164,10 @@ struct vgpu_exec {
     CUdeviceptr scratch;
     CUevent scratch_done;
 
-    CUevent base_event; /* event time zero; renewed, since CUDA measures in float ms */
-    uint64_t base_ns;
+    CUstream base_stream; /* for the two base events alone */
+    CUevent base_event;   /* event time zero; renewed, since CUDA measures in float ms */
+    CUevent base_next;    /* recorded, to become the base; or NULL */
+    uint64_t base_ns;     /* the guest's time of base_event */
 
     struct cuda_fifo done; /* for poll() */
     bool faulted;
@@ -217,6 +219,8 @@ uint16_t cuda_event_create(struct vgpu_exec *exec, uint32_t *event);
 uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns);
 uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event);
 /* Time of a completed event in CLOCK_MONOTONIC ns. */
+/* Make the time base; to be done before the guest's first command.  0, or -EIO and why. */
+int cuda_time_open(struct vgpu_exec *exec, CUresult *result);
 uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event);
 
 /* cuda_job.c */

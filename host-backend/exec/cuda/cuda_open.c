@@ -146,6 +146,11 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
                  vgpu_cu_error(cu, result, text, sizeof(text)));
         return -EIO;
     }
+    if (cuda_time_open(exec, &result) < 0) {
+        snprintf(why, why_bytes, "the base of event times: %s",
+                 vgpu_cu_error(cu, result, text, sizeof(text)));
+        return -EIO;
+    }
     return cuda_props(cu, exec->device, &exec->cfg, &exec->props, why, why_bytes);
 }
 
@@ -181,6 +186,12 @@ static void cuda_close(struct vgpu_exec *exec)
             free(module->ptx);
         free(module);
     }
+    if (exec->base_next)
+        exec->cu.cuEventDestroy_v2(exec->base_next);
+    if (exec->base_event)
+        exec->cu.cuEventDestroy_v2(exec->base_event);
+    if (exec->base_stream)
+        exec->cu.cuStreamDestroy_v2(exec->base_stream);
     /* Ends whatever still runs and frees what CUDA holds for the context. */
     if (exec->context)
         exec->cu.cuCtxDestroy_v2(exec->context);

@@ -9,6 +9,7 @@
  * clock, and later events are measured against it.  CUDA measures in float milliseconds, so
  * the base is renewed every few seconds to keep the resolution below a microsecond.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <exec/cuda/cuda_exec.h>
 
@@ -140,52 +141,59 @@ uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event)
     return VGPU_ST_OK;
 }
 
-/* Pair a fresh base event with the host's clock; keeps the old pair when that fails. */
+/*
+ * Times.  CUDA measures between two events, in float milliseconds: so there is a base event, recorded
+ * before any of the guest's and renewed so often that the float stays exact.  It has a stream of its
+ * own, behind which no kernel of the guest ever waits.
+ */
+int cuda_time_open(struct vgpu_exec *exec, CUresult *result)
+{
+    *result = exec->cu.cuStreamCreateWithPriority(&exec->base_stream, CU_STREAM_NON_BLOCKING, 0);
+    if (*result == CUDA_SUCCESS)
+        *result = exec->cu.cuEventCreate(&exec->base_event, CU_EVENT_DEFAULT);
+    if (*result == CUDA_SUCCESS)
+        *result = exec->cu.cuEventRecord(exec->base_event, exec->base_stream);
+    if (*result == CUDA_SUCCESS)
+        *result = exec->cu.cuEventSynchronize(exec->base_event);
+    exec->base_ns = cuda_now_ns();
+    return *result == CUDA_SUCCESS ? 0 : -EIO;
+}
+
+/* Never waits: a fresh base is recorded at one call, and taken at a later one. */
 static void base_renew(struct vgpu_exec *exec)
 {
-    CUstream stream = exec->default_stream->cu;
-    CUevent fresh;
+    float ms = 0;
 
-    if (exec->default_stream->busy)
-        return; /* would wait behind the guest's kernels: later */
-    if (exec->cu.cuEventCreate(&fresh, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
-        return;
-    if (exec->cu.cuEventRecord(fresh, stream) != CUDA_SUCCESS ||
-        exec->cu.cuEventSynchronize(fresh) != CUDA_SUCCESS) {
-        exec->cu.cuEventDestroy_v2(fresh);
-        return;
-    }
-    if (exec->base_event) {
-        /* Keep one time line: move along it by CUDA's own measure. */
-        float ms = 0;
-
-        if (exec->cu.cuEventElapsedTime(&ms, exec->base_event, fresh) != CUDA_SUCCESS) {
-            exec->cu.cuEventDestroy_v2(fresh);
-            return;
+    if (!exec->base_next) {
+        if (exec->cu.cuEventCreate(&exec->base_next, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
+            exec->base_next = NULL;
+        else if (exec->cu.cuEventRecord(exec->base_next, exec->base_stream) != CUDA_SUCCESS) {
+            exec->cu.cuEventDestroy_v2(exec->base_next);
+            exec->base_next = NULL;
         }
-        exec->base_ns += (uint64_t)((double)ms * 1e6);
-        exec->cu.cuEventDestroy_v2(exec->base_event);
-    } else {
-        exec->base_ns = cuda_now_ns();
+        return;
     }
-    exec->base_event = fresh;
+    if (exec->cu.cuEventQuery(exec->base_next) != CUDA_SUCCESS ||
+        exec->cu.cuEventElapsedTime(&ms, exec->base_event, exec->base_next) != CUDA_SUCCESS)
+        return;
+    /* Keep one time line: move along it by CUDA's own measure. */
+    exec->base_ns += (uint64_t)((double)ms * 1e6);
+    exec->cu.cuEventDestroy_v2(exec->base_event);
+    exec->base_event = exec->base_next;
+    exec->base_next = NULL;
 }
 
 uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event)
 {
     float ms = 0;
+    uint64_t time;
 
-    if (!exec->base_event)
+    if (exec->cu.cuEventElapsedTime(&ms, exec->base_event, event) != CUDA_SUCCESS)
+        return cuda_now_ns(); /* recorded again meanwhile, or the context is lost */
+    time = exec->base_ns + (uint64_t)(int64_t)((double)ms * 1e6);
+    if (cuda_now_ns() - exec->base_ns > BASE_RENEW_NS)
         base_renew(exec);
-    if (exec->base_event &&
-        exec->cu.cuEventElapsedTime(&ms, exec->base_event, event) == CUDA_SUCCESS) {
-        uint64_t time = exec->base_ns + (uint64_t)(int64_t)((double)ms * 1e6);
-
-        if (cuda_now_ns() - exec->base_ns > BASE_RENEW_NS)
-            base_renew(exec);
-        return time;
-    }
-    return cuda_now_ns();
+    return time;
 }
 
 uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns)

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* Waits until *p is not 0, then adds 1 to it. */
 static const char spin_ptx[] = PTX_HEADER ".visible .entry spin(.param .u64 p) {\n"
@@ -177,6 +178,76 @@ START_TEST(event_orders_two_streams_and_tells_time)
 }
 END_TEST
 
+/* Says at p[1] that it runs, and waits until p[0] is not 0. */
+static const char tell_ptx[] = PTX_HEADER ".visible .entry tell(.param .u64 p) {\n"
+                                          "  .reg .pred %p; .reg .b32 %r0; .reg .b64 %d0;\n"
+                                          "  ld.param.u64 %d0, [p];\n"
+                                          "  st.volatile.global.u32 [%d0+4], 1;\n"
+                                          "again:\n"
+                                          "  ld.volatile.global.u32 %r0, [%d0];\n"
+                                          "  setp.eq.u32 %p, %r0, 0;\n"
+                                          "  @%p bra again;\n"
+                                          "  ret;\n"
+                                          "}\n";
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The records around a kernel, all queued at once in stream 0: their times are when they happened,
+ * not when they were noticed.  What passed between two moments in the kernel passed between them. */
+START_TEST(times_of_records_hold_the_kernel_between_them)
+{
+    struct fake_vm vm;
+    struct spinner s;
+    struct vgpu_sqe sqe;
+    const uint64_t zero = 0;
+    uint64_t t0 = 0, t1, seen, waited;
+    uint32_t b, event[2], value = 0;
+
+    cg_start(&vm, NULL);
+    b = cg_stream(&vm);
+    event[0] = cg_event(&vm);
+    event[1] = cg_event(&vm);
+    s.flag = cg_alloc(&vm, 8);
+    s.function = cg_lookup(&vm, cg_load(&vm, tell_ptx), "tell");
+    memcpy(vm.arena + 256, &zero, 8);
+    (void)cg_ok(&vm, cg_copy(VGPU_CMD_COPY_H2D, 0, 2, s.flag, 0, 256, 8));
+    sqe = cg_event_sqe(VGPU_CMD_EVENT_RECORD, 0, 10, event[0]);
+    fake_vm_submit(&vm, &sqe);
+    sqe = cg_launch(&vm, 0, 1000, s.function, 1, 1, &s.flag, 8);
+    fake_vm_submit(&vm, &sqe);
+    sqe = cg_event_sqe(VGPU_CMD_EVENT_RECORD, 0, 11, event[1]);
+    fake_vm_submit(&vm, &sqe);
+    if (!CG_IS_CUDA)
+        t0 = want(&vm, 10).result;
+    while (value == 0) {
+        sqe = cg_copy(VGPU_CMD_COPY_D2H, b, 3, s.flag + 4, 0, 256, 4);
+        fake_vm_submit(&vm, &sqe);
+        (void)want(&vm, 3);
+        memcpy(&value, vm.arena + 256, 4);
+    }
+    seen = now_ns();
+    for (int i = 0; i < 100; i++) {
+        sqe = sqe_make(VGPU_CMD_NOP, b, 4);
+        fake_vm_submit(&vm, &sqe);
+        (void)want(&vm, 4);
+    }
+    waited = now_ns() - seen;
+    release(&vm, &s, b);
+    if (CG_IS_CUDA)
+        t0 = want(&vm, 10).result;
+    (void)want(&vm, 1000);
+    t1 = want(&vm, 11).result;
+    ck_assert_uint_ge(t1 - t0, waited - waited / 64); /* CUDA measures in floats */
+    fake_vm_stop(&vm);
+}
+END_TEST
+
 /* A later record, done at once on an idle stream, is the event's latest: the older one, still
  * behind a kernel, must not come after it. */
 START_TEST(latest_record_counts)
@@ -325,6 +396,7 @@ Suite *exec_cpu_async_suite(void)
     tcase_add_loop_test(tc, ring_drains_while_a_kernel_runs, 0, 2);
     tcase_add_test(tc, jobs_of_a_stream_keep_their_order_behind_a_kernel);
     tcase_add_test(tc, event_orders_two_streams_and_tells_time);
+    tcase_add_test(tc, times_of_records_hold_the_kernel_between_them);
     tcase_add_test(tc, latest_record_counts);
     tcase_add_test(tc, fence_waits_for_the_kernel);
     /* It takes for granted that the kernel's end is not known before its release is. */
