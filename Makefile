@@ -136,6 +136,8 @@ help:
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
 	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
 	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 20)"
+	@echo "  make gpu-check     on a machine with an NVIDIA GPU: probe, conformance, faults, quota, benchmarks;"
+	@echo "                     STAGE=name runs one, DEVICE=uuid names the GPU, AGAIN=1 repeats what passed"
 	@echo "  make lint          style, include directions, licences, spec against headers"
 	@echo "  make all           host and guest programs only"
 	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
@@ -192,6 +194,13 @@ check-ptx: setup-check
 	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=asan run-ptx
 check-cuda: programs
 	@$(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py))
+
+# For a machine with an NVIDIA driver, which may have no package registry: sets nothing up.
+.PHONY: gpu-programs gpu-check
+gpu-programs: $(addprefix $(O)/bin/,vgpud vgpuctl vgpu-gpu-check)
+gpu-check:
+	@$(PYTHON) scripts/gpu-check.py --build $(BUILD) $(if $(STAGE),--stage $(STAGE)) $(if $(VM),--vm) \
+	    $(if $(DEVICE),--device $(DEVICE)) $(if $(AGAIN),--again) $(if $(QUICK),--quick)
 check-qtest: qemu plugin programs
 	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs

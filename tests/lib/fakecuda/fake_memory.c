@@ -244,6 +244,8 @@ static CUresult set(const char *function, CUdeviceptr dst, uint32_t value, uint3
     struct fake_op *op;
     CUresult result = fake_enter(function, &ctx);
 
+    if (result == FAKE_SKIP)
+        return CUDA_SUCCESS;
     if (result != CUDA_SUCCESS || count == 0)
         return result;
     if (dst % width != 0 || count > SIZE_MAX / width || !device_has(ctx, dst, count * width))

@@ -4,10 +4,13 @@
  *
  *   plan  = rule *( ";" rule )
  *   rule  = function ":" nth ":" what
- *   what  = number          the nth call (1 is the first, 0 is every) returns this CUresult
+ *   nth   = number          1 is the first call, 0 is every call
+ *         | number "+"      that one and all later ones
+ *   what  = number          the nth call returns this CUresult
  *         | "stall=" ms     ... takes that long before it does its work
  *         | "hang"          ... never returns
  *         | "die"           ... kills the process with SIGKILL
+ *         | "skip"          ... returns success and does nothing, as no driver should
  *
  * A plan that can't be read ends the process: a test must not pass because its fault was
  * misspelt.
@@ -26,7 +29,8 @@
 struct rule {
     char function[48];
     unsigned long nth;
-    enum { RULE_RETURN, RULE_STALL, RULE_HANG, RULE_DIE } what;
+    bool later; /* and all later calls */
+    enum { RULE_RETURN, RULE_STALL, RULE_HANG, RULE_DIE, RULE_SKIP } what;
     unsigned long number;
     atomic_ulong calls;
 };
@@ -44,17 +48,24 @@ static void bad_plan(const char *text)
 static void rule_parse(char *text)
 {
     struct rule *rule = &rules[rule_count];
-    char what[32];
+    char nth[16], what[32];
     char *end;
 
     if (rule_count == MAX_RULES ||
-        sscanf(text, "%47[^:]:%lu:%31s", rule->function, &rule->nth, what) != 3)
+        sscanf(text, "%47[^:]:%15[^:]:%31s", rule->function, nth, what) != 3)
+        bad_plan(text);
+    rule->nth = strtoul(nth, &end, 10);
+    rule->later = *end == '+';
+    if (end == nth || end[rule->later] != '\0')
         bad_plan(text);
     if (strncmp(what, "stall=", 6) == 0) {
         rule->what = RULE_STALL;
         rule->number = strtoul(what + 6, &end, 10);
     } else if (strcmp(what, "hang") == 0 || strcmp(what, "die") == 0) {
         rule->what = what[0] == 'h' ? RULE_HANG : RULE_DIE;
+        end = "";
+    } else if (strcmp(what, "skip") == 0) {
+        rule->what = RULE_SKIP;
         end = "";
     } else {
         rule->what = RULE_RETURN;
@@ -90,6 +101,7 @@ static CUresult rule_apply(const struct rule *rule)
         for (;;)
             pause();
     case RULE_DIE: kill(getpid(), SIGKILL); return CUDA_SUCCESS;
+    case RULE_SKIP: return FAKE_SKIP;
     default: return (CUresult)rule->number;
     }
 }
@@ -102,7 +114,9 @@ CUresult fake_plan(const char *function)
     for (unsigned int i = 0; i < rule_count && result == CUDA_SUCCESS; i++) {
         if (strcmp(rules[i].function, function) != 0)
             continue;
-        if (atomic_fetch_add(&rules[i].calls, 1) + 1 == rules[i].nth || rules[i].nth == 0)
+        unsigned long call = atomic_fetch_add(&rules[i].calls, 1) + 1;
+
+        if (call == rules[i].nth || rules[i].nth == 0 || (rules[i].later && call > rules[i].nth))
             result = rule_apply(&rules[i]);
     }
     return result;

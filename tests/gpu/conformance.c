@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Does the GPU compute what the cpu executor computes?
+ *
+ * Two VMs of one vgpud, one on cuda and one on cpu, get the same modules and the same inputs.
+ *
+ *   vectors   tests/conformance: the GPU's results against the expected ones, by the tolerance that a
+ *             vector file states (the error bound PTX documents for .approx operations,
+ *             "exact" for all others), and against the cpu executor's by the same rule.
+ *   kernels   tests/kernels, compiled by two compilers without contraction: every bit the same.
+ *
+ * Where a result is an f64 NaN, any NaN will do: PTX fixes the payload of f32's and smaller ones only.
+ * A module that needs a newer PTX than the driver knows is a skip with that reason: it did not run.
+ */
+#include "gpu.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_FAMILIES 4096
+#define MIN_FAMILIES 800 /* fewer: the vectors are not all there */
+#define MAX_CELLS    8
+#define MAX_ROWS     1024
+#define KERNEL_N     4096u
+#define AREA         (MAX_ROWS * MAX_CELLS * 8u)
+
+/* One executor's context, with an input and an output area in device memory and in the guest. */
+struct engine {
+    const char *name;
+    struct gs_ctx *ctx;
+    struct gs_buf buf; /* AREA of input, AREA of output */
+    uint64_t in, out;
+};
+
+struct vectors {
+    unsigned int inputs, outputs, rows;
+    char tolerance[MAX_CELLS][24];
+    uint64_t in[MAX_ROWS * MAX_CELLS];
+    uint64_t expected[MAX_ROWS * MAX_CELLS];
+};
+
+struct run {
+    const struct gpu_options *options;
+    struct engine engine[2]; /* cuda, cpu */
+    int driver;              /* 13000 is CUDA 13.0 */
+    unsigned int passed, failed, skipped, nans;
+    bool lost; /* a context is: nothing more can run */
+};
+
+enum { CUDA, CPU };
+
+static int engine_open(struct engine *e, const char *name, struct gs_vm *vm)
+{
+    struct gs_ctx_config config = {.poll_us = 500};
+    int rc = gs_ctx_create(vm, &config, &e->ctx);
+
+    e->name = name;
+    if (!rc)
+        rc = gs_buf_create(e->ctx, 2 * AREA, 0, VGPU_BUF_FLAGS, &e->buf);
+    if (!rc)
+        rc = gs_mem_alloc(e->ctx, AREA, &e->in);
+    if (!rc)
+        rc = gs_mem_alloc(e->ctx, AREA, &e->out);
+    if (rc)
+        gpu_check(GPU_FAIL, "context", "%s: %s", name, gpu_status_name(rc));
+    return rc;
+}
+
+/* in and out are u64 pointers, n a u32: the parameters of every kernel here.  The guest's output
+ * area goes to the device first: what it holds must not pass for a result.  Status or -errno. */
+static int engine_run(struct engine *e, const char *image, size_t bytes, const char *kernel,
+                      size_t in_bytes, size_t out_bytes, uint32_t n, uint32_t grid, uint32_t block,
+                      char *why, size_t why_bytes)
+{
+    struct {
+        uint64_t in, out;
+        uint32_t n;
+    } params = {e->in, e->out, n};
+    uint32_t module, function;
+    int rc = gpu_ctx_kernel(e->ctx, image, bytes, kernel, &module, &function, why, why_bytes);
+
+    if (rc)
+        return rc;
+    rc = gs_copy_h2d(e->ctx, e->in, &e->buf, 0, in_bytes);
+    if (!rc)
+        rc = gs_copy_h2d(e->ctx, e->out, &e->buf, AREA, out_bytes);
+    if (!rc)
+        rc = gs_launch(e->ctx, function, grid, block, &params, 20);
+    if (!rc)
+        rc = gs_copy_d2h(e->ctx, &e->buf, AREA, e->out, out_bytes);
+    if (rc)
+        snprintf(why, why_bytes, "%s: %s", e->name, gpu_status_name(rc));
+    if (gs_module_unload(e->ctx, module) && !rc)
+        rc = -EIO;
+    return rc;
+}
+
+/* The driver, not the module, is what a run lacks: PTX m.n came with CUDA (m + 4).n. */
+static bool driver_too_old(const struct run *run, const char *image)
+{
+    const char *at = strstr(image, ".version ");
+    unsigned int major = 0, minor = 0;
+
+    return at && sscanf(at, ".version %u.%u", &major, &minor) == 2 &&
+           (int)((major + 4) * 1000 + minor * 10) > run->driver;
+}
+
+static void fail(struct run *run, const char *name, const char *why)
+{
+    run->failed++;
+    gpu_check(GPU_FAIL, name, "%s", why);
+}
+
+/* Fill an output area with what is not the result: results narrower than a cell leave its other
+ * bytes zero, so all but the lowest byte are. */
+static void spoil(uint8_t *area, size_t bytes, const uint64_t *expected)
+{
+    if (!expected)
+        memset(area, 0xa5, bytes);
+    for (size_t i = 0; i < bytes / 8 && expected; i++) {
+        uint64_t wrong = ~expected[i] & 0xff;
+
+        memcpy(area + i * 8, &wrong, sizeof(wrong));
+    }
+}
+
+/* Run on both; false when there is nothing to compare. */
+static bool run_both(struct run *run, const char *label, const char *image, size_t bytes,
+                     const char *kernel, const void *in, size_t in_bytes, const uint64_t *expected,
+                     size_t out_bytes, uint32_t n, uint32_t grid, uint32_t block)
+{
+    for (int i = 0; i < 2; i++) {
+        struct engine *e = &run->engine[i];
+        char why[400];
+        int rc;
+
+        memcpy(e->buf.ptr, in, in_bytes);
+        spoil(e->buf.ptr + AREA, out_bytes, expected);
+        rc = engine_run(e, image, bytes, kernel, in_bytes, out_bytes, n, grid, block, why,
+                        sizeof(why));
+        if (rc == VGPU_ST_UNSUPPORTED_PTX && i == CUDA && driver_too_old(run, image)) {
+            run->skipped++;
+            gpu_check(GPU_SKIP, label, "the driver (CUDA %d.%d) is older than this PTX",
+                      run->driver / 1000, run->driver % 1000 / 10);
+            return false;
+        }
+        if (rc) {
+            fail(run, label, why);
+            run->lost = gs_ctx_is_lost(e->ctx->vm, e->ctx->id);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- Vectors ---- */
+
+static char *next_line(char **text)
+{
+    char *line = *text, *end = strchr(line, '\n');
+
+    if (!*line)
+        return NULL;
+    if (end)
+        *end = '\0';
+    *text = end ? end + 1 : line + strlen(line);
+    return line;
+}
+
+static bool parse_row(struct vectors *v, char *line)
+{
+    char *at = line, *end;
+
+    for (unsigned int k = 0; k < v->inputs + v->outputs; k++) {
+        uint64_t cell;
+
+        if (k == v->inputs) {
+            at = strchr(at, ':');
+            if (!at)
+                return false;
+            at++;
+        }
+        errno = 0;
+        cell = strtoull(at, &end, 16);
+        if (end == at || errno || v->rows == MAX_ROWS)
+            return false;
+        at = end;
+        if (k < v->inputs)
+            v->in[v->rows * v->inputs + k] = cell;
+        else
+            v->expected[v->rows * v->outputs + k - v->inputs] = cell;
+    }
+    v->rows++;
+    return true;
+}
+
+static bool vectors_read(struct vectors *v, char *text)
+{
+    char *line = next_line(&text);
+    int used = 0;
+
+    v->rows = 0;
+    if (!line || sscanf(line, "%u %u", &v->inputs, &v->outputs) != 2 || !v->inputs ||
+        v->inputs > MAX_CELLS || !v->outputs || v->outputs > MAX_CELLS)
+        return false;
+    line = next_line(&text);
+    for (unsigned int k = 0; k < v->outputs; k++, line += used) {
+        if (!line || sscanf(line, "%23s%n", v->tolerance[k], &used) != 1)
+            return false;
+    }
+    while ((line = next_line(&text))) {
+        if (!parse_row(v, line))
+            return false;
+    }
+    return v->rows > 0;
+}
+
+static int64_t ordered(uint32_t bits)
+{
+    return bits & 0x80000000u ? -(int64_t)(bits & 0x7fffffffu) : (int64_t)bits;
+}
+
+static bool both_nan64(uint64_t a, uint64_t b)
+{
+    const uint64_t inf = 0x7ff0000000000000u, magnitude = ~(1ull << 63);
+
+    return (a & magnitude) > inf && (b & magnitude) > inf;
+}
+
+/* The first type in a family's name is its result's. */
+static bool gives_f64(const char *name)
+{
+    const char *f64 = strstr(name, "_f64");
+
+    for (const char *at = name; (at = strchr(at, '_')) != NULL; at++) {
+        if (strchr("fbsu", at[1]) && at[1] && strspn(at + 2, "0123456789") >= 1)
+            return at == f64;
+    }
+    return false;
+}
+
+static bool within(struct run *run, const char *name, const char *tolerance, uint64_t got,
+                   uint64_t want)
+{
+    uint32_t gb = (uint32_t)got, wb = (uint32_t)want;
+    float g, w;
+
+    if (got == want)
+        return true;
+    memcpy(&g, &gb, sizeof(g));
+    memcpy(&w, &wb, sizeof(w));
+    if (!strncmp(tolerance, "ulp32:", 6))
+        return g == g && w == w &&
+               llabs(ordered(gb) - ordered(wb)) <= strtoll(tolerance + 6, NULL, 10);
+    if (!strncmp(tolerance, "abs32:", 6))
+        return fabs((double)g - (double)w) <= strtod(tolerance + 6, NULL);
+    if (gives_f64(name) && both_nan64(got, want)) {
+        run->nans++;
+        return true;
+    }
+    return false;
+}
+
+/* Two results that are each within an error of the truth may be two errors apart. */
+static bool agree(struct run *run, const char *name, const char *tolerance, uint64_t a, uint64_t b)
+{
+    char twice[24];
+
+    if (!strncmp(tolerance, "ulp32:", 6))
+        snprintf(twice, sizeof(twice), "ulp32:%lld", 2 * strtoll(tolerance + 6, NULL, 10));
+    else if (!strncmp(tolerance, "abs32:", 6))
+        snprintf(twice, sizeof(twice), "abs32:%g", 2 * strtod(tolerance + 6, NULL));
+    else
+        snprintf(twice, sizeof(twice), "%s", tolerance);
+    return within(run, name, twice, a, b);
+}
+
+static void compare_family(struct run *run, const char *name, const struct vectors *v)
+{
+    const uint64_t *cuda = (const uint64_t *)(const void *)(run->engine[CUDA].buf.ptr + AREA);
+    const uint64_t *cpu = (const uint64_t *)(const void *)(run->engine[CPU].buf.ptr + AREA);
+    char why[300];
+
+    for (unsigned int i = 0; i < v->rows * v->outputs; i++) {
+        const char *tolerance = v->tolerance[i % v->outputs];
+
+        if (within(run, name, tolerance, cuda[i], v->expected[i]) &&
+            agree(run, name, tolerance, cuda[i], cpu[i]))
+            continue;
+        snprintf(why, sizeof(why),
+                 "row %u output %u: cuda %llx, cpu %llx, expected %llx (%s); first input %llx",
+                 i / v->outputs, i % v->outputs, (unsigned long long)cuda[i],
+                 (unsigned long long)cpu[i], (unsigned long long)v->expected[i], tolerance,
+                 (unsigned long long)v->in[i / v->outputs * v->inputs]);
+        fail(run, name, why);
+        return;
+    }
+    run->passed++;
+}
+
+static void run_family(struct run *run, const char *family, struct vectors *v)
+{
+    char name[300], *text;
+    size_t bytes;
+
+    snprintf(name, sizeof(name), "vectors/%s.vec", family);
+    text = gpu_read(run->options, name, NULL);
+    if (!vectors_read(v, text)) {
+        fail(run, family, "its vector file can't be read");
+        free(text);
+        return;
+    }
+    free(text);
+    snprintf(name, sizeof(name), "vectors/%s.ptx", family);
+    text = gpu_read(run->options, name, &bytes);
+    if (run_both(run, family, text, bytes, "test", v->in, (size_t)v->rows * v->inputs * 8,
+                 v->expected, (size_t)v->rows * v->outputs * 8, v->rows, (v->rows + 63) / 64, 64))
+        compare_family(run, family, v);
+    free(text);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static unsigned int find_families(const struct gpu_options *options, char **families)
+{
+    char path[1024];
+    struct dirent *entry;
+    unsigned int count = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "%s/vectors", options->data);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir)) && count < MAX_FAMILIES) {
+        char *dot = strrchr(entry->d_name, '.');
+
+        if (dot && !strcmp(dot, ".vec"))
+            families[count++] = strndup(entry->d_name, (size_t)(dot - entry->d_name));
+    }
+    if (dir)
+        closedir(dir);
+    qsort(families, count, sizeof(families[0]), by_name);
+    return count;
+}
+
+static void run_vectors(struct run *run)
+{
+    static char *families[MAX_FAMILIES];
+    unsigned int count = find_families(run->options, families);
+    struct vectors *v = calloc(1, sizeof(*v));
+
+    if (count < MIN_FAMILIES || !v)
+        fail(run, "vectors", "the vectors are not all there");
+    for (unsigned int i = 0; i < count && v && !run->lost; i++) {
+        if (i % 100 == 0)
+            gpu_progress("conformance: vectors %u of %u, %u failed", i, count, run->failed);
+        run_family(run, families[i], v);
+        free(families[i]);
+    }
+    free(v);
+    gpu_check(run->failed || !run->passed ? GPU_FAIL : GPU_PASS, "vectors",
+              "%u of %u families as expected and as on the cpu executor, %u not run, "
+              "%u f64 NaNs compared as NaN",
+              run->passed, count, run->skipped, run->nans);
+}
+
+/* ---- Kernels ---- */
+
+static void make_inputs(uint32_t *integers, float *floats)
+{
+    uint32_t state = 12345;
+
+    for (uint32_t i = 0; i < KERNEL_N; i++) {
+        state = state * 1664525u + 1013904223u;
+        integers[i] = state ^ state >> 15;
+        floats[i] = (float)((int)(state >> 8 & 0xffff) - 32768) / 64.0f;
+    }
+    integers[5] = 0;
+    integers[6] = 0x80000000u;
+    integers[7] = 0xffffffffu;
+}
+
+static void run_kernel(struct run *run, const char *file, const char *image, size_t bytes,
+                       const char *kernel, const void *in)
+{
+    const uint32_t *cuda = (const uint32_t *)(const void *)(run->engine[CUDA].buf.ptr + AREA);
+    const uint32_t *cpu = (const uint32_t *)(const void *)(run->engine[CPU].buf.ptr + AREA);
+    char label[200], why[200];
+
+    snprintf(label, sizeof(label), "%s %s", file, kernel);
+    if (!run_both(run, label, image, bytes, kernel, in, KERNEL_N * 4, NULL, KERNEL_N * 4, KERNEL_N,
+                  KERNEL_N / 256, 256))
+        return;
+    for (uint32_t i = 0; i < KERNEL_N; i++) {
+        if (cuda[i] == cpu[i])
+            continue;
+        snprintf(why, sizeof(why), "element %u: cuda %08x, cpu %08x", i, cuda[i], cpu[i]);
+        fail(run, label, why);
+        return;
+    }
+    run->passed++;
+}
+
+static void run_kernels(struct run *run)
+{
+    static const char *const files[] = {"integer.clang", "integer.nvcc", "floating.clang",
+                                        "floating.nvcc"};
+    static uint32_t integers[KERNEL_N];
+    static float floats[KERNEL_N];
+    unsigned int seen = 0, before = run->failed, skipped = run->skipped;
+
+    run->passed = 0;
+    make_inputs(integers, floats);
+    for (size_t f = 0; f < sizeof(files) / sizeof(files[0]) && !run->lost; f++) {
+        char name[100], kernel[64], *image;
+        size_t bytes;
+
+        snprintf(name, sizeof(name), "kernels/%s.ptx", files[f]);
+        image = gpu_read(run->options, name, &bytes);
+        gpu_progress("conformance: kernels of %s", files[f]);
+        for (const char *at = image; !run->lost && (at = strstr(at, ".visible .entry ")) != NULL;
+             at++, seen++) {
+            if (sscanf(at, ".visible .entry %63[A-Za-z0-9_]", kernel) == 1)
+                run_kernel(run, files[f], image, bytes, kernel,
+                           f < 2 ? (const void *)integers : (const void *)floats);
+        }
+        free(image);
+    }
+    gpu_check(run->failed > before || !run->passed ? GPU_FAIL : GPU_PASS, "kernels",
+              "%u of %u kernels give the cpu executor's bits, %u not run", run->passed, seen,
+              run->skipped - skipped);
+}
+
+int gpu_stage_conformance(const struct gpu_options *options)
+{
+    static const char *const vms[] = {"executor=cuda,memory=2G,deadline=60s,poll-us=1000@DEV",
+                                      "executor=cpu,memory=1G,deadline=60s,poll-us=1000"};
+    struct run run = {.options = options};
+    struct gpu_machine machine;
+    struct gpu_native native;
+
+    if (gpu_native_open(&native, options) < 0)
+        return 1;
+    run.driver = native.driver;
+    vgpu_cu_unload(&native.cu);
+    if (gpu_machine_open(&machine, options, vms, 2, 0) < 0)
+        return 1;
+    if (engine_open(&run.engine[CUDA], "cuda", machine.vm[0]) == 0 &&
+        engine_open(&run.engine[CPU], "cpu", machine.vm[1]) == 0) {
+        run_vectors(&run);
+        run_kernels(&run);
+    }
+    gpu_machine_close(&machine, "vgpud");
+    return gpu_failures() ? 1 : 0;
+}
