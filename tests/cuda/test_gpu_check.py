@@ -8,6 +8,7 @@ Reports go to a folder of the test's own and must say that there is no GPU.
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,22 @@ def refusals():
         tap.equal(check.run("--device", "GPU-0000"), 1, "exit status of a device that is not there")
         tap.contains(check.output, "none of 1 devices is GPU-0000", "a device that is not there")
         tap.equal(glob.glob(os.path.join(check.folder, "gpu-check", "fake-*")), [], "reports")
+
+
+@tap.test("docs/operations/gpu.md has a row for each check of the probe, and no other")
+def documented():
+    source = ""
+    for path in ("host-backend/exec/cuda/cuda_probe.c", "host-backend/daemon/probe.c"):
+        with open(os.path.join(TOP, path), encoding="utf-8") as file:
+            source += file.read()
+    printed = set(re.findall(r'\b(?:pass|warn|fail|fail_cu)\((?:probe, )?"(\w+)"', source))
+    printed |= set(re.findall(r"VGPU_PROBE status=\w+ check=(\w+)", source))
+    tap.true({"driver", "hmm", "kernel", "executor"} <= printed, f"checks in the source: {printed}")
+    with open(os.path.join(TOP, "docs", "operations", "gpu.md"), encoding="utf-8") as file:
+        text = file.read()
+    table = text.partition("## What the probe says")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    tap.equal(sorted(rows), sorted(printed), "rows")
 
 
 if __name__ == "__main__":
