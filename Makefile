@@ -83,6 +83,10 @@ TESTS += $$(O)/test/$(1)
 $$(eval $$(call vgpu_link,test-$(1),test/$(1),$(2),$(3),$(4) -lcheck -lsubunit -lm -lrt -lpthread,$(5) -Itests/lib))
 endef
 
+# PORTABLE=1 links everything but glibc statically, for a machine that has nothing but that.
+STATIC_LDLIBS := -lseccomp -linih -ljson-c -lzstd -llz4
+vgpu_ldlibs = $(if $(PORTABLE),$(foreach l,$(1),$(if $(filter $(STATIC_LDLIBS),$(l)),$(l:-l%=-l:lib%.a),$(l))),$(1))
+
 define vgpu_link
 POBJS_$(1) := $$(patsubst %.c,$$(O)/obj/$(1)/%.o,$(3))
 $$(POBJS_$(1)): $$(O)/obj/$(1)/%.o: %.c $$(RECIPES)
@@ -90,7 +94,7 @@ $$(POBJS_$(1)): $$(O)/obj/$(1)/%.o: %.c $$(RECIPES)
 	$$(Q)$$(if $$(V),,echo "  CC   $$<";) $$(CCACHE) $$(CC) $$(ALL_CFLAGS) $(6) -c -o $$@ $$<
 $$(O)/$(2): $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4))
 	@mkdir -p $$(@D)
-	$$(Q)$$(if $$(V),,echo "  LD   $$@";) $$(CC) $$(ALL_LDFLAGS) -o $$@ $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4)) $(5)
+	$$(Q)$$(if $$(V),,echo "  LD   $$@";) $$(CC) $$(ALL_LDFLAGS) -o $$@ $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4)) $$(call vgpu_ldlibs,$(5))
 -include $$(POBJS_$(1):.o=.d)
 endef
 
@@ -138,6 +142,7 @@ help:
 	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 20)"
 	@echo "  make gpu-check     on a machine with an NVIDIA GPU: probe, conformance, faults, quota, benchmarks;"
 	@echo "                     STAGE=name runs one, DEVICE=uuid names the GPU, AGAIN=1 repeats what passed"
+	@echo "  make gpu-bundle    gpu-check with everything it needs, for a machine that can't build it"
 	@echo "  make lint          style, include directions, licences, spec against headers"
 	@echo "  make all           host and guest programs only"
 	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
@@ -201,6 +206,11 @@ gpu-programs: $(addprefix $(O)/bin/,vgpud vgpuctl vgpu-gpu-check)
 gpu-check:
 	@$(PYTHON) scripts/gpu-check.py --build $(BUILD) $(if $(STAGE),--stage $(STAGE)) $(if $(VM),--vm) \
 	    $(if $(DEVICE),--device $(DEVICE)) $(if $(AGAIN),--again) $(if $(QUICK),--quick)
+# The same for a machine that can't build: one archive, BUILD/gpu-bundle.tar.gz.
+.PHONY: gpu-bundle
+gpu-bundle: qemu initramfs
+	@$(MAKE) -j$(JOBS) --no-print-directory BUILD=$(BUILD)/portable VARIANT=rel PORTABLE=1 gpu-programs
+	@BUILD=$(BUILD) scripts/make-gpu-bundle.sh
 check-qtest: qemu plugin programs
 	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs
