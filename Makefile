@@ -135,7 +135,8 @@ help:
 	@echo "    check-vm           real guests in QEMU"
 	@echo "  make check-ptx     of the unit tests, those of the PTX machine"
 	@echo "  make check-faults  of the real guests, those in which something fails"
-	@echo "  make check-long    what takes longer: check-recovery (the back end killed 50 times), and"
+	@echo "  make check-long    what takes longer: check-recovery (the back end killed 50 times),"
+	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
 	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
@@ -207,10 +208,12 @@ gpu-check:
 	@$(PYTHON) scripts/gpu-check.py --build $(BUILD) $(if $(STAGE),--stage $(STAGE)) $(if $(VM),--vm) \
 	    $(if $(DEVICE),--device $(DEVICE)) $(if $(AGAIN),--again) $(if $(QUICK),--quick)
 # The same for a machine that can't build: one archive, BUILD/gpu-bundle.tar.gz.
-.PHONY: gpu-bundle
+.PHONY: gpu-bundle check-gpu-bundle
 gpu-bundle: qemu initramfs
 	@$(MAKE) -j$(JOBS) --no-print-directory BUILD=$(BUILD)/portable VARIANT=rel PORTABLE=1 gpu-programs
 	@BUILD=$(BUILD) scripts/make-gpu-bundle.sh
+check-gpu-bundle: gpu-bundle programs
+	@$(RUN_TAP) --timeout 1200 gpu-bundle tests/cuda/long/test_gpu_bundle.py
 check-qtest: qemu plugin programs
 	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs

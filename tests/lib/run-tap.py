@@ -120,6 +120,7 @@ def run(path, timeout_s, environment):
     program = Program(path)
     command = ["/usr/bin/python3", path] if path.endswith(".py") else [os.path.abspath(path)]
     scratch = tempfile.mkdtemp(prefix="vgpu-tap-")
+    os.chmod(scratch, 0o711)    # a guest's processes, under another user, reach what a test names
     started = time.monotonic()
     try:
         # a file and not a pipe: a child that outlives the program must not
