@@ -41,7 +41,9 @@ static bool is_device(struct gpu_native *n, const char *wanted)
     /* NVIDIA prints the domain with 8 digits in places, 4 elsewhere. */
     size_t have = strlen(n->pci), want = strlen(wanted);
 
-    return !strncasecmp(wanted, n->uuid, want) ||
+    /* a MIG instance's UUID differs in its prefix alone */
+    return (want == strlen(n->uuid) && !strcasecmp(wanted + 4, n->uuid + 4) &&
+            (!strncasecmp(wanted, "GPU-", 4) || !strncasecmp(wanted, "MIG-", 4))) ||
            (want >= 7 && want <= have && !strcasecmp(n->pci + have - want, wanted));
 }
 
