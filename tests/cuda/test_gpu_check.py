@@ -153,6 +153,20 @@ def refusals():
         tap.equal(glob.glob(os.path.join(check.folder, "gpu-check", "fake-*")), [], "reports")
 
 
+@tap.test("a program whose library is not installed is named, with the library")
+def library_missing():
+    with Check() as check:
+        gone = os.path.join(check.folder, "libgone.so.7")
+        subprocess.run(["gcc", "-shared", "-Wl,-soname,libgone.so.7", "-o", gone, "-xc", "-"],
+                       input="int gone;", text=True, check=True)
+        subprocess.run(["gcc", "-o", os.path.join(check.folder, "vgpu-gpu-check"), "-xc", "-",
+                        "-xnone", gone], input="extern int gone; int main(void){return gone;}",
+                       text=True, check=True)
+        os.unlink(gone)
+        tap.equal(check.run(programs=check.folder), 1, "exit status")
+        tap.contains(check.output, "these libraries are not installed: libgone.so.7", "output")
+
+
 @tap.test("docs/operations/gpu.md has a row for each check of the probe, and no other")
 def documented():
     source = ""
