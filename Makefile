@@ -120,7 +120,7 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-fuzz check-qtest check-vm check-cuda \
         check-long check-debug-kernel check-faults check-recovery check-ptx clean run-unit run-daemon \
-        run-ptx list-tests
+        run-cuda run-ptx list-tests
 
 help:
 	@echo "vgpu $(VERSION): a GPU that virtual machines share"
@@ -130,7 +130,7 @@ help:
 	@echo "    check-unit         unit tests under ASan+UBSan; what has threads also under TSan"
 	@echo "    check-daemon       simulated guests against the real vgpud, and under both sanitizers"
 	@echo "    check-fuzz         each fuzzer for 20 s"
-	@echo "    check-cuda         the cuda executor's declarations against cuda.h, vgpud --probe on a fake driver"
+	@echo "    check-cuda         the cuda executor on a fake driver behind the real vgpud; its declarations against cuda.h"
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
 	@echo "  make check-ptx     of the unit tests, those of the PTX machine"
@@ -198,8 +198,14 @@ run-ptx: $(filter $(O)/test/ptx-%,$(TESTS))
 	@$(RUN_TAP) ptx $^
 check-ptx: setup-check
 	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=asan run-ptx
-check-cuda: programs
-	@$(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py))
+check-cuda: setup-check programs
+	@rc=0; $(MAKE) -j$(JOBS) --no-print-directory run-cuda || rc=1; \
+	 $(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py)) || rc=1; \
+	 $(SUM) cuda-daemon cuda || rc=1; exit $$rc
+# The daemon's tests once more, with the cuda executor on the fake driver.
+CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute faults kernel load refusals)
+run-cuda: $(O)/bin/vgpud $(O)/bin/vgpuctl $(FAKECUDA) $(CUDA_DAEMON_TESTS)
+	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) cuda-daemon $(CUDA_DAEMON_TESTS)
 
 # For a machine with an NVIDIA driver, which may have no package registry: sets nothing up.
 .PHONY: gpu-programs gpu-check
@@ -234,7 +240,7 @@ check-long:
 	@rc=0; for g in check-recovery check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
-CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda qtest vm
+CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda-daemon cuda qtest vm
 check:
 	@rm -rf $(BUILD)/results
 	@rc=0; for g in lint check-unit check-daemon check-fuzz check-cuda check-qtest check-vm; do \

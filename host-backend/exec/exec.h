@@ -29,23 +29,27 @@
 
 struct vgpu_exec;
 
-struct vgpu_exec_config {
-    const char *device;      /* operator's choice of GPU (UUID, PCI address), NULL: none named */
-    uint32_t threads;        /* worker threads of the cpu executor, 0: as the machine has */
-    uint32_t deadline_ms;    /* longest time for one kernel, 0: none */
-    uint32_t max_inflight;   /* jobs per stream not yet complete, >= 1 */
-    uint64_t memory_limit;   /* of the VM; for reporting only: grants decide */
-    /* Ask for / return bytes of the VM's quota.  0 or -ENOMEM (limit reached).  Blocking, called
-     * from the drain thread only.  Never NULL. */
-    int (*quota_take)(void *opaque, uint64_t bytes);
-    void (*quota_give)(void *opaque, uint64_t bytes);
-    void *opaque;
-};
-
 struct vgpu_exec_fault {
     uint16_t status;
     uint64_t addr;
     char message[232];
+};
+
+struct vgpu_exec_config {
+    const char *device;    /* operator's choice of GPU (UUID, PCI address), NULL: none named */
+    uint32_t threads;      /* worker threads of the cpu executor, 0: as the machine has */
+    uint32_t deadline_ms;  /* longest time for one kernel, 0: none */
+    uint32_t max_inflight; /* jobs per stream not yet complete, >= 1 */
+    uint64_t memory_limit; /* of the VM; for reporting only: grants decide */
+    /* Ask for / return bytes of the VM's quota.  0 or -ENOMEM (limit reached).  Blocking, called
+     * from the drain thread only.  Never NULL. */
+    int (*quota_take)(void *opaque, uint64_t bytes);
+    void (*quota_give)(void *opaque, uint64_t bytes);
+    /* The context is lost and the drain thread can't say so: it is blocked in a call that may never
+     * return.  From any thread; reports the fault and ends the process.  NULL where there is no
+     * process to end (a probe). */
+    void (*lost)(void *opaque, const struct vgpu_exec_fault *fault);
+    void *opaque;
 };
 
 enum vgpu_submit_result {

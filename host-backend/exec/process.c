@@ -189,6 +189,22 @@ static int process_lost(struct exec_process *p)
     return 0;
 }
 
+/* Called by a thread of the executor while the drain is blocked: see exec.h. */
+static void process_lost_elsewhere(void *opaque, const struct vgpu_exec_fault *fault)
+{
+    const struct exec_process *p = opaque;
+    struct vgpu_xmsg msg = {.type = VGPU_X_LOST};
+
+    msg.u.lost.status = fault->status;
+    msg.u.lost.addr = fault->addr;
+    memcpy(msg.u.lost.message, fault->message, sizeof(msg.u.lost.message));
+    msg.u.lost.message[sizeof(msg.u.lost.message) - 1] = '\0';
+    process_log(p, "lost while the drain is blocked, status 0x%03x: %s", msg.u.lost.status,
+                msg.u.lost.message);
+    (void)send(p->sock.fd, &msg, sizeof(msg), MSG_NOSIGNAL | MSG_DONTWAIT);
+    _exit(1);
+}
+
 /* ---- Statistics ---- */
 
 static void stat_store(uint64_t *counter, uint64_t value)
@@ -421,6 +437,7 @@ static int start_open(struct exec_process *p)
         .memory_limit = p->start.memory_limit,
         .quota_take = process_quota_take,
         .quota_give = process_quota_give,
+        .lost = process_lost_elsewhere,
         .opaque = p,
     };
     char why[256] = "";

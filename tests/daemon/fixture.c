@@ -4,11 +4,98 @@
  */
 #include "fixture.h"
 
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 struct fx fx;
+
+/* ---- The cuda executor in place of the cpu one ---- */
+
+/* A folder that processes which changed their user can read: a link to the fake driver, and its
+ * settings beside it. */
+static char fake_dir[64];
+
+bool fx_cuda(void)
+{
+    const char *name = getenv("VGPU_TEST_EXECUTOR");
+
+    if (!name || !strcmp(name, "cpu"))
+        return false;
+    ck_assert_msg(!strcmp(name, "cuda"), "VGPU_TEST_EXECUTOR is '%s': cpu or cuda", name);
+    return true;
+}
+
+static void fake_path(const char *name, char *path, size_t room)
+{
+    ck_assert_int_lt(snprintf(path, room, "%s/%s", fake_dir, name), (int)room);
+}
+
+void fx_fake_settings(const char *lines)
+{
+    char path[PATH_MAX];
+    FILE *file;
+
+    fake_path("libcuda.so.1.conf", path, sizeof(path));
+    file = fopen(path, "we");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(lines, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(chmod(path, 0644), 0);
+}
+
+static void fake_setup(void)
+{
+    char self[PATH_MAX], built[PATH_MAX + 32], link[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    ck_assert_int_gt(n, 0);
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    snprintf(built, sizeof(built), "%s/../fakecuda/libcuda.so.1", self);
+    ck_assert_msg(!access(built, R_OK), "%s is not built", built);
+    snprintf(fake_dir, sizeof(fake_dir), "/tmp/vgpu-fakecuda-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(fake_dir));
+    ck_assert_int_eq(chmod(fake_dir, 0755), 0);
+    fake_path("libcuda.so.1", link, sizeof(link));
+    ck_assert_int_eq(symlink(built, link), 0);
+    fx_fake_settings("");
+    setenv("VGPU_LIBCUDA", link, 1);
+}
+
+static void fake_teardown(void)
+{
+    char path[PATH_MAX];
+
+    if (!fake_dir[0])
+        return;
+    fake_path("libcuda.so.1.conf", path, sizeof(path));
+    unlink(path);
+    fake_path("libcuda.so.1", path, sizeof(path));
+    unlink(path);
+    rmdir(fake_dir);
+    fake_dir[0] = '\0';
+}
+
+/* ---- Daemon and machines ---- */
 
 void fx_start(const char *const *options, unsigned int vms)
 {
-    fx_is(vgpud_start(&fx.d, options, vms), 0);
+    static const char cpu[] = "executor=cpu";
+    char text[FX_MAX_VMS][256];
+    const char *chosen[FX_MAX_VMS];
+
+    ck_assert_uint_le(vms, FX_MAX_VMS);
+    if (fx_cuda())
+        fake_setup();
+    for (unsigned int i = 0; i < vms; i++) {
+        chosen[i] = options[i];
+        if (fx_cuda() && !strncmp(options[i], cpu, strlen(cpu))) {
+            snprintf(text[i], sizeof(text[i]), "executor=cuda%s", options[i] + strlen(cpu));
+            chosen[i] = text[i];
+        }
+    }
+    fx_is(vgpud_start(&fx.d, chosen, vms), 0);
 }
 
 void fx_attach(unsigned int i)
@@ -69,6 +156,7 @@ void fx_teardown(void)
     for (unsigned int i = 0; fx.d.pid && i < fx.d.vms; i++)
         fx_wait_clean(i);
     fx_is(vgpud_stop(&fx.d), 0);
+    fake_teardown();
 }
 
 TCase *fx_tcase(Suite *s, const char *name, void (*setup_fn)(void))

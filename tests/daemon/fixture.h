@@ -37,14 +37,24 @@ extern struct fx fx;
 #define FX_CPU_PATIENT  "executor=cpu,memory=256M,threads=2"
 #define FX_NULL_OPTIONS "executor=null,memory=256M"
 
+/*
+ * True if VGPU_TEST_EXECUTOR=cuda: every VM above that has executor=cpu gets executor=cuda
+ * instead, on the fake driver built beside the program.  What differs by design (CUDA tells no
+ * fault address) is asked for by this in the tests.
+ */
+bool fx_cuda(void);
+/* Settings of the fake driver, lines of NAME=VALUE (tests/lib/fakecuda/fake_device.c), for what
+ * starts from now on.  fx_start() with none. */
+void fx_fake_settings(const char *lines);
+
 void fx_start(const char *const *options, unsigned int vms);
 /* Attach machine `i`, with a context. */
 void fx_attach(unsigned int i);
-void fx_setup_cpu(void);      /* one VM, attached */
-void fx_setup_patient(void);  /* the same without a deadline */
-void fx_setup_two(void);      /* two, attached */
+void fx_setup_cpu(void);     /* one VM, attached */
+void fx_setup_patient(void); /* the same without a deadline */
+void fx_setup_two(void);     /* two, attached */
 void fx_setup_null(void);
-void fx_setup_bare(void);     /* vgpud with one cpu VM, nothing attached */
+void fx_setup_bare(void); /* vgpud with one cpu VM, nothing attached */
 void fx_teardown(void);
 /* Close machine `i` as if its guest had been killed. */
 void fx_drop(unsigned int i);
@@ -73,8 +83,8 @@ size_t fx_first_other(const uint8_t *data, size_t bytes, uint8_t value);
 struct fx_account {
     bool attached;
     uint64_t vm_processes; /* those that are ending included */
-    uint64_t contexts; /* existing, lost ones included */
-    uint64_t executors; /* exec processes alive */
+    uint64_t contexts;     /* existing, lost ones included */
+    uint64_t executors;    /* exec processes alive */
     uint64_t buffers;
     uint64_t memory_held;
     uint64_t dma_bytes;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a guest program is promised when it does everything right: memory, copies
- * of every shape, modules, kernels, streams, events, on the cpu executor behind
- * the real daemon.
+ * of every shape, modules, kernels, streams, events, on the cpu executor (or the cuda one, see
+ * fx_cuda()) behind the real daemon.
  */
 #include "fixture.h"
 
@@ -330,12 +330,13 @@ END_TEST
 
 START_TEST(device_says_what_it_is)
 {
+    const uint32_t kind = fx_cuda() ? VGPU_EXEC_CUDA : VGPU_EXEC_CPU;
     struct vgpu_device_props props;
     char name[VGPU_DEVICE_NAME_BYTES];
 
     fx_ok(gs_admin_query(fx.vm[0], VGPU_QUERY_PROPS, 0, &props, sizeof(props)));
-    ck_assert_uint_eq(props.exec_kind, VGPU_EXEC_CPU);
-    ck_assert_uint_eq(gs_reg_read(fx.vm[0], VGPU_REG_EXEC_KIND), VGPU_EXEC_CPU);
+    ck_assert_uint_eq(props.exec_kind, kind);
+    ck_assert_uint_eq(gs_reg_read(fx.vm[0], VGPU_REG_EXEC_KIND), kind);
     ck_assert_uint_eq(props.warp_size, 32);
     ck_assert_uint_eq(props.memory_bytes, 256u << 20);
     ck_assert_uint_eq(props.deadline_ms, 2000);

@@ -43,6 +43,7 @@ static void register_buf(struct vgpu_exec *exec, struct vgpu_gbuf *buf, struct c
     known->refused = true;
     if (count <= 0)
         return;
+    cuda_guard_enter(exec);
     for (int i = 0; i < count; i++) {
         uintptr_t start = (uintptr_t)spans[i].ptr & ~(PAGE - 1);
         uintptr_t end = ((uintptr_t)spans[i].ptr + spans[i].bytes + PAGE - 1) & ~(PAGE - 1);
@@ -51,9 +52,11 @@ static void register_buf(struct vgpu_exec *exec, struct vgpu_gbuf *buf, struct c
         if (exec->cu.cuMemHostRegister_v2(known->spans[i].ptr, known->spans[i].bytes, 0) !=
             CUDA_SUCCESS) {
             unregister(exec, known, (size_t)i);
+            cuda_guard_leave(exec);
             return;
         }
     }
+    cuda_guard_leave(exec);
     known->count = (size_t)count;
     known->refused = false;
 }
@@ -65,7 +68,9 @@ void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf)
 
     if (!known)
         return;
+    cuda_guard_enter(exec);
     unregister(exec, known, known->count);
+    cuda_guard_leave(exec);
     free(known);
     *priv = NULL;
 }
@@ -126,7 +131,9 @@ static CUresult scratch_init(struct vgpu_exec *exec)
     result = exec->cu.cuEventCreate(&exec->scratch_done, CU_EVENT_DISABLE_TIMING);
     if (result != CUDA_SUCCESS)
         return result;
+    cuda_guard_enter(exec);
     result = exec->cu.cuMemAlloc_v2(&exec->scratch, CUDA_SCRATCH_BYTES);
+    cuda_guard_leave(exec);
     if (result != CUDA_SUCCESS)
         exec->cu.cuEventDestroy_v2(exec->scratch_done);
     return result;
@@ -171,7 +178,9 @@ static CUresult slots_init(struct vgpu_exec *exec, struct cuda_stream *stream)
             exec->cu.cuEventCreate(&slot->done, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
         if (result != CUDA_SUCCESS)
             return result;
+        cuda_guard_enter(exec);
         result = exec->cu.cuMemHostAlloc(&memory, CUDA_BOUNCE_BYTES, 0);
+        cuda_guard_leave(exec);
         if (result != CUDA_SUCCESS) {
             exec->cu.cuEventDestroy_v2(slot->done);
             return result;

@@ -6,7 +6,8 @@
  * destroyed by the process's end: CUDA documents that after a sticky error "the process must be
  * terminated", so nothing here tries to recover one.  The drain thread makes every CUDA call
  * except one: waiter threads (cuda_wait.c), one per stream that was ever waited for, block in
- * cuEventSynchronize() while the drain sleeps and write the wake eventfd.
+ * cuEventSynchronize() while the drain sleeps and write the wake eventfd.  A guard thread
+ * (cuda_guard.c) enforces deadlines while the drain is blocked in a call.
  *
  * Jobs.  A stream's jobs pass through two FIFOs: `pending` (accepted, not issued: behind a
  * staged copy or an event that is itself not issued yet) and `issued` (given to CUDA).  Completion
@@ -18,7 +19,7 @@
  * (cuMemHostRegister, of that buffer's spans and nothing else), else they go through one pair of
  * pinned bounce slots (cuda_copy.c).
  *
- * Locking: none but the waiter's; everything else belongs to the drain thread.
+ * Locking: the waiters' and the guard's; everything else belongs to the drain thread.
  */
 #ifndef VGPU_EXEC_CUDA_EXEC_H
 #define VGPU_EXEC_CUDA_EXEC_H
@@ -71,10 +72,12 @@ struct cuda_module {
 
 struct cuda_function {
     CUfunction cu;
+    char *name; /* for messages */
     uint32_t module;
     struct vgpu_func_info info;
     struct vgpu_param_info *params; /* info.param_count of them */
     uint32_t dynamic_shared;        /* limit set in the driver so far */
+    bool launched;                  /* before: the driver may still have to load its code */
 };
 
 struct cuda_event {
@@ -140,6 +143,17 @@ struct cuda_stream {
     struct cuda_waiter waiter;
 };
 
+/* See cuda_guard.c. */
+struct cuda_guard {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t deadline_ns;         /* 0: the drain is in no guarded call (lock) */
+    struct vgpu_exec_fault fault; /* what to report then (lock) */
+    bool stop;                    /* (lock) */
+    bool started;
+};
+
 struct vgpu_exec {
     struct vgpu_exec_config cfg;
     struct vgpu_cu cu;
@@ -158,16 +172,17 @@ struct vgpu_exec {
 
     struct cuda_table modules, functions, streams, events;
     struct cuda_stream *default_stream;
+    CUstream chores; /* the executor's own work, which must not wait for a guest's kernel */
+    struct cuda_guard guard;
     struct cuda_stream *busy; /* list of streams with jobs */
 
     /* Device memory through which overlapping copies go, and the event behind its last use. */
     CUdeviceptr scratch;
     CUevent scratch_done;
 
-    CUstream base_stream; /* for the two base events alone */
-    CUevent base_event;   /* event time zero; renewed, since CUDA measures in float ms */
-    CUevent base_next;    /* recorded, to become the base; or NULL */
-    uint64_t base_ns;     /* the guest's time of base_event */
+    CUevent base_event; /* event time zero; renewed, since CUDA measures in float ms */
+    CUevent base_next;  /* recorded, to become the base; or NULL */
+    uint64_t base_ns;   /* the guest's time of base_event */
 
     struct cuda_fifo done; /* for poll() */
     bool faulted;
@@ -206,6 +221,7 @@ uint16_t cuda_func_lookup(struct vgpu_exec *exec, uint32_t module, const char *n
                           struct vgpu_param_info *params, uint32_t room);
 uint16_t cuda_global_lookup(struct vgpu_exec *exec, uint32_t module, const char *name,
                             struct vgpu_global_info *info);
+void cuda_function_free(struct cuda_function *func);
 uint16_t cuda_launch_check(struct vgpu_exec *exec, const struct vgpu_cmd_launch *launch);
 
 /* cuda_stream.c */
@@ -226,6 +242,12 @@ uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event);
 /* cuda_job.c */
 /* When the oldest work of the stream exceeds the deadline, in ns of the host's clock; UINT64_MAX: never. */
 uint64_t cuda_stream_deadline(const struct vgpu_exec *exec, const struct cuda_stream *stream);
+/* Whose fault an asynchronous error may be: CUDA does not tell, but with one command in flight
+ * there is no doubt.  False if none is. */
+bool cuda_job_suspects(const struct vgpu_exec *exec, char *text, size_t bytes);
+/* The fault of a launch that exceeded its deadline. */
+void cuda_deadline_fault(struct vgpu_exec *exec, const struct vgpu_job *job,
+                         struct vgpu_exec_fault *fault);
 enum vgpu_submit_result cuda_submit(struct vgpu_exec *exec, struct vgpu_job *job);
 size_t cuda_poll(struct vgpu_exec *exec, struct vgpu_job **jobs, size_t max);
 
@@ -251,6 +273,11 @@ void cuda_wait_fini(struct vgpu_exec *exec);
 void cuda_waiter_stop(struct cuda_waiter *waiter);
 /* True while the waiter may still be looking at this event. */
 bool cuda_waiter_holds(struct cuda_waiter *waiter, CUevent event);
+
+/* cuda_guard.c: around driver calls that may wait for kernels. Not nestable. */
+void cuda_guard_enter(struct vgpu_exec *exec);
+void cuda_guard_leave(struct vgpu_exec *exec);
+void cuda_guard_stop(struct vgpu_exec *exec);
 
 /* cuda_image.c */
 enum cuda_image_kind { CUDA_IMAGE_BAD, CUDA_IMAGE_TEXT, CUDA_IMAGE_ELF, CUDA_IMAGE_FATBIN };

@@ -46,28 +46,43 @@ static void busy_remove(struct vgpu_exec *exec, struct cuda_stream *stream)
     exec->kernel_ns += cuda_now_ns() - stream->busy_since_ns;
 }
 
-static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
-                             struct vgpu_job_launch *launch)
+/* A function's first launch may load its code, which may wait for other kernels. */
+static CUresult launch(struct vgpu_exec *exec, struct cuda_stream *stream,
+                       struct cuda_function *func, const struct vgpu_job_launch *job, void **extra)
 {
-    struct cuda_function *func = cuda_table_get(&exec->functions, launch->function);
-    size_t bytes = launch->param_bytes;
-    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, launch->params,
+    bool first = !func->launched;
+    CUresult result;
+
+    if (first)
+        cuda_guard_enter(exec);
+    result = exec->cu.cuLaunchKernel(func->cu, job->grid[0], job->grid[1], job->grid[2],
+                                     job->block[0], job->block[1], job->block[2], job->shared_bytes,
+                                     stream->cu, NULL, extra);
+    if (first)
+        cuda_guard_leave(exec);
+    func->launched = true;
+    return result;
+}
+
+static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
+                             struct vgpu_job_launch *job)
+{
+    struct cuda_function *func = cuda_table_get(&exec->functions, job->function);
+    size_t bytes = job->param_bytes;
+    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, job->params,
                      VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, VGPU_CU_LAUNCH_PARAM_END};
 
     if (!func)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (launch->shared_bytes > func->dynamic_shared) {
+    if (job->shared_bytes > func->dynamic_shared) {
         CUresult result = exec->cu.cuFuncSetAttribute(
-            func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)launch->shared_bytes);
+            func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)job->shared_bytes);
 
         if (result != CUDA_SUCCESS)
             return result;
-        func->dynamic_shared = launch->shared_bytes;
+        func->dynamic_shared = job->shared_bytes;
     }
-    return exec->cu.cuLaunchKernel(func->cu, launch->grid[0], launch->grid[1], launch->grid[2],
-                                   launch->block[0], launch->block[1], launch->block[2],
-                                   launch->shared_bytes, stream->cu, NULL,
-                                   bytes > 0 ? extra : NULL);
+    return launch(exec, stream, func, job, bytes > 0 ? extra : NULL);
 }
 
 static CUresult issue_memset(struct vgpu_exec *exec, struct cuda_stream *stream,
@@ -107,25 +122,58 @@ static CUresult issue(struct vgpu_exec *exec, struct cuda_stream *stream, struct
     }
 }
 
-static const char *job_name(const struct vgpu_job *job)
+static const char *job_name(const struct vgpu_exec *exec, const struct vgpu_job *job, char *text,
+                            size_t bytes)
 {
+    const struct cuda_function *func;
+
     switch (job->opcode) {
     case VGPU_CMD_COPY_H2D: return "copy to the device";
     case VGPU_CMD_COPY_D2H: return "copy from the device";
     case VGPU_CMD_COPY_D2D: return "copy on the device";
     case VGPU_CMD_MEMSET: return "memset";
-    case VGPU_CMD_LAUNCH: return "kernel launch";
+    case VGPU_CMD_LAUNCH:
+        func = cuda_table_get(&exec->functions, job->u.launch.function);
+        snprintf(text, bytes, "kernel '%.60s'", func ? func->name : "?");
+        return text;
     case VGPU_CMD_EVENT_RECORD: return "event record";
     case VGPU_CMD_EVENT_WAIT: return "event wait";
     default: return "command";
     }
 }
 
+bool cuda_job_suspects(const struct vgpu_exec *exec, char *text, size_t bytes)
+{
+    const struct vgpu_job *suspect = NULL;
+    uint64_t others = 0;
+    char name[80];
+
+    for (const struct cuda_stream *s = exec->busy; s; s = s->next_busy) {
+        for (const struct vgpu_job *job = s->issued.first; job; job = job->next) {
+            others++;
+            if (!suspect || (suspect->opcode != VGPU_CMD_LAUNCH && job->opcode == VGPU_CMD_LAUNCH))
+                suspect = job;
+        }
+    }
+    if (!suspect)
+        return false;
+    if (others == 1)
+        snprintf(text, bytes, "%s", job_name(exec, suspect, name, sizeof(name)));
+    else
+        snprintf(text, bytes, "%s, or one of %llu commands issued with it",
+                 job_name(exec, suspect, name, sizeof(name)), (unsigned long long)others - 1);
+    return true;
+}
+
 /* The job is with CUDA (or was refused): completion is the next mark's affair. */
 static void issued(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job,
                    CUresult result)
 {
-    job->status = cuda_status(exec, result, job_name(job));
+    char text[80];
+
+    job->status = result == CUDA_SUCCESS
+                      ? VGPU_ST_OK
+                      : cuda_status(exec, result, job_name(exec, job, text, sizeof(text)));
     cuda_fifo_push(&stream->issued, job);
     stream->unmarked++;
 }
@@ -286,7 +334,7 @@ static void harvest(struct vgpu_exec *exec, struct cuda_stream *stream)
         if (result == CUDA_ERROR_NOT_READY)
             return;
         if (result != CUDA_SUCCESS) {
-            cuda_lose(exec, result, job_name(stream->issued.first));
+            cuda_lose(exec, result, "a query");
             return;
         }
         do {
@@ -327,6 +375,17 @@ uint64_t cuda_stream_deadline(const struct vgpu_exec *exec, const struct cuda_st
     return stream->head_since_ns + exec->cfg.deadline_ms * 1000000ull;
 }
 
+void cuda_deadline_fault(struct vgpu_exec *exec, const struct vgpu_job *job,
+                         struct vgpu_exec_fault *fault)
+{
+    char name[80];
+
+    *fault = (struct vgpu_exec_fault){.status = VGPU_ST_TIMEOUT};
+    snprintf(fault->message, sizeof(fault->message),
+             "%s: still running after its deadline of %u ms",
+             job_name(exec, job, name, sizeof(name)), exec->cfg.deadline_ms);
+}
+
 static void check_deadline(struct vgpu_exec *exec, const struct cuda_stream *stream)
 {
     uint64_t deadline = cuda_stream_deadline(exec, stream);
@@ -334,9 +393,7 @@ static void check_deadline(struct vgpu_exec *exec, const struct cuda_stream *str
     if (exec->faulted || deadline == UINT64_MAX || cuda_now_ns() <= deadline)
         return;
     exec->faulted = true;
-    exec->fault = (struct vgpu_exec_fault){.status = VGPU_ST_TIMEOUT};
-    snprintf(exec->fault.message, sizeof(exec->fault.message),
-             "kernel launch: still running after its deadline of %u ms", exec->cfg.deadline_ms);
+    cuda_deadline_fault(exec, stream->issued.first, &exec->fault);
 }
 
 /* After a sticky error nothing will ever complete: everything ends with the fault. */

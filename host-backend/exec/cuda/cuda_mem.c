@@ -126,17 +126,35 @@ static void count_out(struct vgpu_exec *exec, uint64_t bytes, uint64_t counted)
 
 static CUresult clear(struct vgpu_exec *exec, CUdeviceptr addr, uint64_t bytes)
 {
-    CUstream stream = exec->default_stream->cu;
-    CUresult result = exec->cu.cuMemsetD8Async(addr, 0, bytes, stream);
+    CUresult result = exec->cu.cuMemsetD8Async(addr, 0, bytes, exec->chores);
 
     /* Other streams are not ordered behind this one: the memory must be clean when its address
-     * leaves this function. */
-    return result == CUDA_SUCCESS ? exec->cu.cuStreamSynchronize(stream) : result;
+     * leaves this function.  Nor is this one behind the guest's: MEM_ALLOC waits for no kernel. */
+    return result == CUDA_SUCCESS ? exec->cu.cuStreamSynchronize(exec->chores) : result;
+}
+
+static CUresult alloc_cleared(struct vgpu_exec *exec, CUdeviceptr *addr, uint64_t bytes,
+                              const char **what)
+{
+    CUresult result;
+
+    cuda_guard_enter(exec);
+    *what = "cuMemAlloc";
+    result = exec->cu.cuMemAlloc_v2(addr, bytes);
+    if (result == CUDA_SUCCESS) {
+        *what = "clearing new memory";
+        result = clear(exec, *addr, bytes);
+        if (result != CUDA_SUCCESS)
+            exec->cu.cuMemFree_v2(*addr);
+    }
+    cuda_guard_leave(exec);
+    return result;
 }
 
 uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr)
 {
     struct cuda_alloc alloc = {.bytes = bytes};
+    const char *what;
     CUresult result;
     uint16_t status;
 
@@ -146,25 +164,18 @@ uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr)
         return bytes == 0 ? VGPU_ST_BAD_VALUE : VGPU_ST_OUT_OF_MEMORY;
     if (!count_in(exec, bytes, &alloc.counted))
         return VGPU_ST_OUT_OF_MEMORY;
-    result = exec->cu.cuMemAlloc_v2(&alloc.addr, bytes);
+    result = alloc_cleared(exec, &alloc.addr, bytes, &what);
     if (result != CUDA_SUCCESS) {
-        status = cuda_status(exec, result, "cuMemAlloc");
+        status = cuda_status(exec, result, what);
         goto err_uncount;
     }
-    result = clear(exec, alloc.addr, bytes);
-    if (result != CUDA_SUCCESS) {
-        status = cuda_status(exec, result, "clearing new memory");
-        goto err_free;
+    if (alloc_insert(exec, alloc)) {
+        *addr = alloc.addr;
+        return VGPU_ST_OK;
     }
-    if (!alloc_insert(exec, alloc)) {
-        status = VGPU_ST_LIMIT;
-        goto err_free;
-    }
-    *addr = alloc.addr;
-    return VGPU_ST_OK;
-
-err_free:
     exec->cu.cuMemFree_v2(alloc.addr);
+    status = VGPU_ST_LIMIT;
+
 err_uncount:
     count_out(exec, bytes, alloc.counted);
     return status;

@@ -49,7 +49,9 @@ static uint16_t load_logged(struct vgpu_exec *exec, struct cuda_module *module, 
 
     if (!errors)
         return VGPU_ST_HOST_MEMORY;
+    cuda_guard_enter(exec);
     result = load(exec, &module->cu, image, errors, errors + LOG_BYTES);
+    cuda_guard_leave(exec);
     log_put(log, log_room, log_bytes, errors);
     log_put(log, log_room, log_bytes, errors + LOG_BYTES);
     if (result != CUDA_SUCCESS && *log_bytes == 0)
@@ -121,8 +123,7 @@ uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module)
 
         if (func && func->module == module) {
             cuda_table_remove(&exec->functions, handle);
-            free(func->params);
-            free(func);
+            cuda_function_free(func);
         }
     }
     cuda_mem_disown(exec, module);
@@ -131,6 +132,13 @@ uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module)
     free(found->ptx);
     free(found);
     return VGPU_ST_OK;
+}
+
+void cuda_function_free(struct cuda_function *func)
+{
+    free(func->params);
+    free(func->name);
+    free(func);
 }
 
 /* Parameters by the driver, else by the PTX text; false if neither can tell. */
@@ -201,6 +209,9 @@ static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *n
 
     if (!params || !func)
         goto err_free;
+    func->name = strdup(name);
+    if (!func->name)
+        goto err_free;
     status = VGPU_ST_NOT_SUPPORTED;
     if (!params_find(exec, cuda_table_get(&exec->modules, module), name, cu, params, &count))
         goto err_free;
@@ -218,6 +229,8 @@ static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *n
 
 err_free:
     free(params);
+    if (func)
+        free(func->name);
     free(func);
     return status;
 }
@@ -236,7 +249,9 @@ uint16_t cuda_func_lookup(struct vgpu_exec *exec, uint32_t module, const char *n
         return exec->fault.status;
     if (!found)
         return VGPU_ST_BAD_HANDLE;
+    cuda_guard_enter(exec);
     result = exec->cu.cuModuleGetFunction(&cu, found->cu, name);
+    cuda_guard_leave(exec);
     if (result != CUDA_SUCCESS)
         return cuda_status(exec, result, "cuModuleGetFunction");
     for (uint32_t handle = 1; handle <= exec->functions.count && !func; handle++) {
@@ -272,7 +287,9 @@ uint16_t cuda_global_lookup(struct vgpu_exec *exec, uint32_t module, const char 
         return exec->fault.status;
     if (!found)
         return VGPU_ST_BAD_HANDLE;
+    cuda_guard_enter(exec);
     result = exec->cu.cuModuleGetGlobal_v2(&addr, &bytes, found->cu, name);
+    cuda_guard_leave(exec);
     if (result != CUDA_SUCCESS)
         return cuda_status(exec, result, "cuModuleGetGlobal");
     if (!cuda_mem_adopt(exec, addr, bytes, module))

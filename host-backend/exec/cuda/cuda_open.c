@@ -140,7 +140,9 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
     cu->cuCtxGetStreamPriorityRange(&least, &greatest);
     exec->priority_least = least;
     exec->priority_greatest = greatest;
-    exec->default_stream = cuda_stream_open(exec, 0, &result);
+    result = cu->cuStreamCreateWithPriority(&exec->chores, CU_STREAM_NON_BLOCKING, greatest);
+    if (result == CUDA_SUCCESS)
+        exec->default_stream = cuda_stream_open(exec, 0, &result);
     if (!exec->default_stream) {
         snprintf(why, why_bytes, "creating a stream: %s",
                  vgpu_cu_error(cu, result, text, sizeof(text)));
@@ -162,8 +164,11 @@ static void cuda_close(struct vgpu_exec *exec)
         if (cuda_table_get(&exec->streams, i))
             cuda_stream_destroy(exec, i);
     }
+    cuda_guard_stop(exec);
     if (exec->default_stream)
         cuda_stream_close(exec, exec->default_stream);
+    if (exec->chores)
+        exec->cu.cuStreamDestroy_v2(exec->chores);
     if (exec->scratch) {
         exec->cu.cuMemFree_v2(exec->scratch);
         exec->cu.cuEventDestroy_v2(exec->scratch_done);
@@ -176,8 +181,7 @@ static void cuda_close(struct vgpu_exec *exec)
         struct cuda_function *func = cuda_table_get(&exec->functions, i);
 
         if (func)
-            free(func->params);
-        free(func);
+            cuda_function_free(func);
     }
     for (i = 1; i <= exec->modules.count; i++) {
         struct cuda_module *module = cuda_table_get(&exec->modules, i);
@@ -190,8 +194,6 @@ static void cuda_close(struct vgpu_exec *exec)
         exec->cu.cuEventDestroy_v2(exec->base_next);
     if (exec->base_event)
         exec->cu.cuEventDestroy_v2(exec->base_event);
-    if (exec->base_stream)
-        exec->cu.cuStreamDestroy_v2(exec->base_stream);
     /* Ends whatever still runs and frees what CUDA holds for the context. */
     if (exec->context)
         exec->cu.cuCtxDestroy_v2(exec->context);

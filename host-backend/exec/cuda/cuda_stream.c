@@ -78,7 +78,9 @@ uint16_t cuda_stream_create(struct vgpu_exec *exec, int32_t priority, uint32_t *
         return exec->fault.status;
     if (exec->streams.live == CUDA_MAX_STREAMS)
         return VGPU_ST_LIMIT;
+    cuda_guard_enter(exec);
     made = cuda_stream_open(exec, priority, &result);
+    cuda_guard_leave(exec);
     if (!made)
         return cuda_status(exec, result, "creating a stream");
     handle = cuda_table_add(&exec->streams, made);
@@ -143,16 +145,14 @@ uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event)
 
 /*
  * Times.  CUDA measures between two events, in float milliseconds: so there is a base event, recorded
- * before any of the guest's and renewed so often that the float stays exact.  It has a stream of its
- * own, behind which no kernel of the guest ever waits.
+ * before any of the guest's and renewed so often that the float stays exact.  Its stream is the
+ * executor's own, in which no kernel of the guest ever runs.
  */
 int cuda_time_open(struct vgpu_exec *exec, CUresult *result)
 {
-    *result = exec->cu.cuStreamCreateWithPriority(&exec->base_stream, CU_STREAM_NON_BLOCKING, 0);
+    *result = exec->cu.cuEventCreate(&exec->base_event, CU_EVENT_DEFAULT);
     if (*result == CUDA_SUCCESS)
-        *result = exec->cu.cuEventCreate(&exec->base_event, CU_EVENT_DEFAULT);
-    if (*result == CUDA_SUCCESS)
-        *result = exec->cu.cuEventRecord(exec->base_event, exec->base_stream);
+        *result = exec->cu.cuEventRecord(exec->base_event, exec->chores);
     if (*result == CUDA_SUCCESS)
         *result = exec->cu.cuEventSynchronize(exec->base_event);
     exec->base_ns = cuda_now_ns();
@@ -167,7 +167,7 @@ static void base_renew(struct vgpu_exec *exec)
     if (!exec->base_next) {
         if (exec->cu.cuEventCreate(&exec->base_next, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
             exec->base_next = NULL;
-        else if (exec->cu.cuEventRecord(exec->base_next, exec->base_stream) != CUDA_SUCCESS) {
+        else if (exec->cu.cuEventRecord(exec->base_next, exec->chores) != CUDA_SUCCESS) {
             exec->cu.cuEventDestroy_v2(exec->base_next);
             exec->base_next = NULL;
         }

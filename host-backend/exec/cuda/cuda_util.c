@@ -131,15 +131,18 @@ static uint16_t sticky_status(CUresult result)
 void cuda_lose(struct vgpu_exec *exec, CUresult result, const char *what)
 {
     uint16_t sticky = sticky_status(result);
-    char text[160];
+    char text[112], suspects[116];
 
     if (exec->faulted)
         return;
     exec->faulted = true;
     exec->fault.status = sticky != VGPU_ST_OK ? sticky : VGPU_ST_EXEC_FAILED;
     exec->fault.addr = 0; /* the driver API does not tell */
-    snprintf(exec->fault.message, sizeof(exec->fault.message), "%s: %s", what,
-             vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
+    vgpu_cu_error(&exec->cu, result, text, sizeof(text));
+    /* Errors of asynchronous work surface in whatever is called next. */
+    if (sticky != VGPU_ST_OK && cuda_job_suspects(exec, suspects, sizeof(suspects)))
+        what = suspects;
+    snprintf(exec->fault.message, sizeof(exec->fault.message), "%.114s: %s", what, text);
 }
 
 uint16_t cuda_status(struct vgpu_exec *exec, CUresult result, const char *what)
