@@ -233,8 +233,8 @@ check-recovery: qemu plugin initramfs
 	@$(RUN_TAP) --timeout 7200 recovery tests/vm/long/test_recovery.py
 
 check-debug-kernel: qemu initramfs
-	@scripts/setup.sh debug-kernel
-	@scripts/build-debug-kernel.sh
+	@scripts/setup.sh guest-kernel
+	@scripts/build-kernel.sh debug
 	@$(RUN_TAP) --timeout 7200 debug-kernel tests/vm/long/test_debug_kernel.py
 check-long:
 	@rc=0; for g in check-recovery check-debug-kernel; do \

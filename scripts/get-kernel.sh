@@ -5,7 +5,7 @@
 # kernel of that flavour (cloud-amd64, amd64), unpacked in the cache and never
 # installed.  The version is whatever the metapackage linux-image-FLAVOUR names
 # now.  Prints the value asked for, or all four as NAME=VALUE lines.
-# FLAVOUR "debug" is the kernel of build-debug-kernel.sh.
+# FLAVOUR "debug" or "xen" is a kernel of build-kernel.sh.
 #
 #   release  as in `uname -r`
 #   vmlinuz  the bootable image
@@ -61,8 +61,8 @@ fetch()
 
 value_of()
 {
-    if [ "$flavour" = debug ]; then
-        debug_value_of "$1"
+    if [ -n "$built" ]; then
+        built_value_of "$1"
         return
     fi
     case $1 in
@@ -74,7 +74,7 @@ value_of()
     esac
 }
 
-debug_value_of()
+built_value_of()
 {
     case $1 in
     release) cat "$place/release" ;;
@@ -99,11 +99,14 @@ stock_kernel()
 need apt-get guest
 need dpkg-deb guest
 flavour=$1
-if [ "$flavour" = debug ]; then
-    place=$("$VGPU_TOP/scripts/build-debug-kernel.sh")
-else
-    stock_kernel
-fi
+built=
+case $flavour in
+debug | xen)
+    place=$("$VGPU_TOP/scripts/build-kernel.sh" "$flavour")
+    built=1
+    ;;
+*) stock_kernel ;;
+esac
 if [ $# -eq 2 ]; then
     value_of "$2"
 else
