@@ -7,6 +7,8 @@
 # Kernel command line:
 #   vgpu.load=0     do not load the driver
 #   vgpu.params=P   module parameters, comma separated ("a=1,b=2")
+#   vgpu.agent=DEV  the agent's port, /dev/ttyS1 unless given; on the only console
+#                   there is, so messages go to the kernel's log then
 #
 # The driver's outcome is left in /run/vgpu.insmod (exit status) and
 # /run/vgpu.insmod.log for tests to look at; a failure does not stop the boot.
@@ -21,17 +23,24 @@ mount -t debugfs none /sys/kernel/debug 2>/dev/null
 mkdir -p /dev/shm
 mount -t tmpfs none /dev/shm
 hostname vgpu-guest
-exec </dev/console >/dev/console 2>&1
 
+agent=/dev/ttyS1
 load=1
 params=
 read -r cmdline </proc/cmdline
 for word in $cmdline; do
     case $word in
     vgpu.load=*) load=${word#*=} ;;
+    vgpu.agent=*) agent=${word#*=} ;;
     vgpu.params=*) params=$(echo "${word#*=}" | tr ',' ' ') ;;
     esac
 done
+
+if [ "$agent" = /dev/ttyS1 ]; then
+    exec </dev/console >/dev/console 2>&1
+else
+    exec </dev/null >/dev/kmsg 2>&1
+fi
 
 # what `modprobe` would do with the module's dependencies: none are needed
 if [ "$load" = 1 ] && [ -f /lib/modules/vgpu.ko ]; then
@@ -40,6 +49,6 @@ if [ "$load" = 1 ] && [ -f /lib/modules/vgpu.ko ]; then
     echo $? >/run/vgpu.insmod
 fi
 
-/bin/guest-agent /dev/ttyS1
+/bin/guest-agent "$agent"
 echo "the agent ended"
 poweroff -f
