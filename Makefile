@@ -119,8 +119,8 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-fuzz check-qtest check-vm check-cuda \
-        check-long check-debug-kernel check-faults check-recovery check-ptx clean run-unit run-daemon \
-        run-cuda run-ptx list-tests
+        check-xen check-long check-debug-kernel check-faults check-recovery check-ptx clean \
+        run-unit run-daemon run-cuda run-ptx list-tests
 
 help:
 	@echo "vgpu $(VERSION): a GPU that virtual machines share"
@@ -133,6 +133,7 @@ help:
 	@echo "    check-cuda         the cuda executor on a fake driver behind the real vgpud; its declarations against cuda.h"
 	@echo "    check-qtest        the QEMU device without a guest"
 	@echo "    check-vm           real guests in QEMU"
+	@echo "    check-xen          guests of a real Xen with its Dom0, under emulation"
 	@echo "  make check-ptx     of the unit tests, those of the PTX machine"
 	@echo "  make check-faults  of the real guests, those in which something fails"
 	@echo "  make check-long    what takes longer: check-recovery (the back end killed 50 times),"
@@ -225,6 +226,14 @@ check-qtest: qemu plugin programs
 check-vm: qemu plugin initramfs
 	@$(RUN_TAP) vm $(sort $(wildcard tests/vm/test_*.py))
 
+# The kernel and the Dom0 come before the tests, whose time limit is not for building.
+check-xen: programs
+	@scripts/setup.sh xen
+	@scripts/build-kernel.sh xen >/dev/null
+	@scripts/build-xen-dom0.sh >/dev/null
+	@$(MAKE) --no-print-directory $(XEN_TINY)
+	@$(RUN_TAP) xen $(sort $(wildcard tests/xen/test_*.py))
+
 # Of check-vm, the tests that make something fail.
 FAULT_TESTS := $(addprefix tests/vm/test_,faults.py recovery.py lifecycle.py driver.py boot.py)
 check-faults: qemu plugin initramfs
@@ -240,10 +249,10 @@ check-long:
 	@rc=0; for g in check-recovery check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
-CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda-daemon cuda qtest vm
+CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda-daemon cuda qtest vm xen
 check:
 	@rm -rf $(BUILD)/results
-	@rc=0; for g in lint check-unit check-daemon check-fuzz check-cuda check-qtest check-vm; do \
+	@rc=0; for g in lint check-unit check-daemon check-fuzz check-cuda check-qtest check-vm check-xen; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; \
 	 echo "=== total"; $(SUM) $(CHECK_GROUPS) || rc=1; exit $$rc
 

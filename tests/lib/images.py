@@ -58,7 +58,7 @@ def _remember(variable, path):
         os.replace(file.name, cache)
 
 
-def _script(variable, name, *arguments):
+def script(variable, name, *arguments):
     """The path in the environment VARIABLE, else what the script prints."""
     os.environ.update({k: v for k, v in _remembered().items() if k not in os.environ})
     if variable not in os.environ:
@@ -75,7 +75,7 @@ def _script(variable, name, *arguments):
 
 
 def qemu():
-    return _script("VGPU_QEMU", "build-qemu.sh")
+    return script("VGPU_QEMU", "build-qemu.sh")
 
 
 def stock_qemu():
@@ -86,7 +86,7 @@ def stock_qemu():
 
 
 def plugin():
-    return _script("VGPU_PLUGIN", "build-plugin.sh")
+    return script("VGPU_PLUGIN", "build-plugin.sh")
 
 
 def _suffix(flavour):
@@ -94,8 +94,8 @@ def _suffix(flavour):
 
 
 def kernel(flavour=DEFAULT_FLAVOUR):
-    return _script("VGPU_KERNEL_" + _suffix(flavour), "get-kernel.sh", flavour, "vmlinuz")
+    return script("VGPU_KERNEL_" + _suffix(flavour), "get-kernel.sh", flavour, "vmlinuz")
 
 
 def initrd(flavour=DEFAULT_FLAVOUR):
-    return _script("VGPU_INITRD_" + _suffix(flavour), "make-initramfs.sh", flavour, build_dir())
+    return script("VGPU_INITRD_" + _suffix(flavour), "make-initramfs.sh", flavour, build_dir())
