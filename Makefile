@@ -203,8 +203,8 @@ check-cuda: setup-check programs
 	@rc=0; $(MAKE) -j$(JOBS) --no-print-directory run-cuda || rc=1; \
 	 $(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py)) || rc=1; \
 	 $(SUM) cuda-daemon cuda || rc=1; exit $$rc
-# The daemon's tests once more, with the cuda executor on the fake driver.
-CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute faults kernel load refusals)
+# The daemon's tests once more, with the cuda executor on the fake driver, and those of its own.
+CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute cuda faults kernel load refusals)
 run-cuda: $(O)/bin/vgpud $(O)/bin/vgpuctl $(FAKECUDA) $(CUDA_DAEMON_TESTS)
 	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) cuda-daemon $(CUDA_DAEMON_TESTS)
 

@@ -86,8 +86,11 @@ static const int seccomp_cpu[] = {
     SCMP_SYS(getrusage),         SCMP_SYS(sysinfo),
 };
 
-/* What no GPU driver does: the cuda executor may do everything but these. */
+/* What no GPU driver does once it is warm (exec/cuda/cuda_warm.c): the cuda executor may do
+ * everything but these, and starting a process. */
 static const int seccomp_cuda_refused[] = {
+    SCMP_SYS(fork),
+    SCMP_SYS(vfork),
     SCMP_SYS(ptrace),
     SCMP_SYS(process_vm_readv),
     SCMP_SYS(process_vm_writev),
@@ -191,12 +194,19 @@ int vgpu_isolate_vm_syscalls(void)
 static VGPU_MUST_CHECK int isolate_cuda_syscalls(void)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+    int ret;
 
     if (!ctx)
         return -ENOMEM;
-    return seccomp_finish(
-        ctx, seccomp_add(ctx, SCMP_ACT_ERRNO(EPERM), seccomp_cuda_refused,
-                         sizeof(seccomp_cuda_refused) / sizeof(seccomp_cuda_refused[0])));
+    ret = seccomp_add(ctx, SCMP_ACT_ERRNO(EPERM), seccomp_cuda_refused,
+                      sizeof(seccomp_cuda_refused) / sizeof(seccomp_cuda_refused[0]));
+    /* Threads, but no processes. */
+    if (!ret)
+        ret = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                               SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    if (!ret)
+        ret = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    return seccomp_finish(ctx, ret);
 }
 
 int vgpu_isolate_exec_syscalls(uint32_t exec_kind)

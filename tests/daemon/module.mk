@@ -13,3 +13,7 @@ endef
 
 DAEMON_TESTS :=
 $(foreach t,$(patsubst tests/daemon/test_%.c,%,$(sort $(wildcard tests/daemon/test_*.c))),$(eval $(call daemon_test,$(t))))
+# Part of check-cuda: it has vgpud load the fake driver.
+DAEMON_TESTS := $(filter-out %/cuda,$(DAEMON_TESTS))
+TESTS += $(O)/daemon-test/cuda
+$(O)/daemon-test/cuda: | $(O)/fakecuda/libcuda.so.1

@@ -202,6 +202,14 @@ void cuda_lose(struct vgpu_exec *exec, CUresult result, const char *what);
 int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *device, char *why,
                        size_t why_bytes);
 
+/* A context in which nothing has run: open() without cuda_warm_up(). */
+int cuda_open_cold(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,
+                   size_t why_bytes);
+
+/* cuda_warm.c: have the driver load and start all it needs, and see that it computes.  0, or -EIO with
+ * the reason. */
+int cuda_warm_up(struct vgpu_exec *exec, char *why, size_t why_bytes);
+
 /* cuda_mem.c */
 uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr);
 uint16_t cuda_mem_free(struct vgpu_exec *exec, uint64_t addr);
@@ -212,7 +220,7 @@ bool cuda_mem_valid(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes);
 bool cuda_mem_adopt(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes, uint32_t module);
 void cuda_mem_disown(struct vgpu_exec *exec, uint32_t module);
 
-/* cuda_module.c, cuda_layout.c */
+/* cuda_module.c */
 uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t bytes, char *log,
                           size_t log_room, size_t *log_bytes, uint32_t *module);
 uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module);
@@ -234,9 +242,9 @@ void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream);
 uint16_t cuda_event_create(struct vgpu_exec *exec, uint32_t *event);
 uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns);
 uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event);
-/* Time of a completed event in CLOCK_MONOTONIC ns. */
 /* Make the time base; to be done before the guest's first command.  0, or -EIO and why. */
 int cuda_time_open(struct vgpu_exec *exec, CUresult *result);
+/* Time of a completed event in CLOCK_MONOTONIC ns. */
 uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event);
 
 /* cuda_job.c */

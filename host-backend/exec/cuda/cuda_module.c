@@ -141,61 +141,79 @@ void cuda_function_free(struct cuda_function *func)
     free(func);
 }
 
-/* Parameters by the driver, else by the PTX text; false if neither can tell. */
-static bool params_find(struct vgpu_exec *exec, const struct cuda_module *module, const char *name,
-                        CUfunction cu, struct vgpu_param_info *params, uint32_t *count)
+/* By the driver: CUDA_ERROR_INVALID_VALUE for an index is documented to mean "no such parameter". */
+static CUresult params_ask(struct vgpu_exec *exec, CUfunction cu, struct vgpu_param_info *params,
+                           uint32_t *count)
 {
-    if (exec->cu.cuFuncGetParamInfo) {
-        size_t offset, bytes;
+    CUresult result = CUDA_SUCCESS;
+    size_t offset = 0, bytes = 0;
 
-        for (*count = 0; *count < MAX_PARAMS; (*count)++) {
-            if (exec->cu.cuFuncGetParamInfo(cu, *count, &offset, &bytes) != CUDA_SUCCESS)
-                return true;
-            params[*count].offset = (uint32_t)offset;
-            params[*count].bytes = (uint32_t)bytes;
-        }
-        return false;
+    for (*count = 0; result == CUDA_SUCCESS; (*count)++) {
+        result = exec->cu.cuFuncGetParamInfo(cu, *count, &offset, &bytes);
+        if (result == CUDA_ERROR_INVALID_VALUE)
+            return CUDA_SUCCESS;
+        if (result != CUDA_SUCCESS)
+            return result;
+        if (*count == MAX_PARAMS)
+            break;
+        params[*count].offset = (uint32_t)offset;
+        params[*count].bytes = (uint32_t)bytes;
     }
-    if (module->ptx) {
-        int found = cuda_image_params(module->ptx, name, params, MAX_PARAMS);
-
-        *count = found > 0 ? (uint32_t)found : 0;
-        return found >= 0;
-    }
-    return false;
+    return CUDA_ERROR_NOT_SUPPORTED;
 }
 
-static uint32_t attribute(struct vgpu_exec *exec, CUfunction cu, int which)
+/* Parameters by the driver, else by the PTX text; NOT_SUPPORTED if neither can tell. */
+static CUresult params_find(struct vgpu_exec *exec, const struct cuda_module *module,
+                            const char *name, CUfunction cu, struct vgpu_param_info *params,
+                            uint32_t *count)
 {
-    int value = 0;
+    int found;
 
-    return exec->cu.cuFuncGetAttribute(&value, which, cu) == CUDA_SUCCESS && value > 0
-               ? (uint32_t)value
-               : 0;
+    *count = 0;
+    if (exec->cu.cuFuncGetParamInfo)
+        return params_ask(exec, cu, params, count);
+    found = module->ptx ? cuda_image_params(module->ptx, name, params, MAX_PARAMS) : -1;
+    if (found < 0)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    *count = (uint32_t)found;
+    return CUDA_SUCCESS;
 }
 
-static void info_fill(struct vgpu_exec *exec, struct cuda_function *func)
+static CUresult info_fill(struct vgpu_exec *exec, struct cuda_function *func)
 {
     struct vgpu_func_info *info = &func->info;
+    const struct {
+        int which;
+        uint32_t *to;
+    } attributes[] = {
+        {CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, &info->max_threads},
+        {CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, &info->static_shared_bytes},
+        {CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES, &info->const_bytes},
+        {CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, &info->local_bytes},
+        {CU_FUNC_ATTRIBUTE_NUM_REGS, &info->regs},
+        {CU_FUNC_ATTRIBUTE_PTX_VERSION, &info->ptx_version},
+        {CU_FUNC_ATTRIBUTE_BINARY_VERSION, &info->binary_version},
+        {CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, &func->dynamic_shared},
+    };
     uint32_t limit = exec->props.max_shared_per_block;
 
-    info->max_threads = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
-    info->static_shared_bytes = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES);
-    info->const_bytes = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES);
-    info->local_bytes = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES);
-    info->regs = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_NUM_REGS);
-    info->ptx_version = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_PTX_VERSION);
-    info->binary_version = attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_BINARY_VERSION);
+    for (size_t i = 0; i < sizeof(attributes) / sizeof(attributes[0]); i++) {
+        int value = 0;
+        CUresult result = exec->cu.cuFuncGetAttribute(&value, attributes[i].which, func->cu);
+
+        if (result != CUDA_SUCCESS)
+            return result;
+        *attributes[i].to = value > 0 ? (uint32_t)value : 0;
+    }
     info->max_dynamic_shared_bytes =
         info->static_shared_bytes < limit ? limit - info->static_shared_bytes : 0;
-    func->dynamic_shared =
-        attribute(exec, func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
     for (uint32_t i = 0; i < info->param_count; i++) {
         uint32_t end = func->params[i].offset + func->params[i].bytes;
 
         if (end > info->param_bytes)
             info->param_bytes = end;
     }
+    return CUDA_SUCCESS;
 }
 
 static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *name, CUfunction cu,
@@ -204,27 +222,32 @@ static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *n
     struct vgpu_param_info *params = calloc(MAX_PARAMS, sizeof(*params));
     struct cuda_function *func = calloc(1, sizeof(*func));
     struct vgpu_param_info *fit;
-    uint32_t count = 0;
     uint16_t status = VGPU_ST_HOST_MEMORY;
+    uint32_t count;
+    CUresult result;
 
     if (!params || !func)
         goto err_free;
+    func->params = params;
+    func->cu = cu;
+    func->module = module;
     func->name = strdup(name);
     if (!func->name)
         goto err_free;
-    status = VGPU_ST_NOT_SUPPORTED;
-    if (!params_find(exec, cuda_table_get(&exec->modules, module), name, cu, params, &count))
-        goto err_free;
-    fit = realloc(params, (count ? count : 1) * sizeof(*params));
-    func->params = fit ? fit : params;
-    func->cu = cu;
-    func->module = module;
+    result = params_find(exec, cuda_table_get(&exec->modules, module), name, cu, params, &count);
     func->info.param_count = count;
-    info_fill(exec, func);
+    if (result == CUDA_SUCCESS)
+        result = info_fill(exec, func);
+    if (result != CUDA_SUCCESS) {
+        status = cuda_status(exec, result, "asking for a kernel's properties");
+        goto err_free;
+    }
+    fit = realloc(params, (count ? count : 1) * sizeof(*params));
+    if (fit)
+        func->params = params = fit;
     *function = cuda_table_add(&exec->functions, func);
     if (*function != 0)
         return VGPU_ST_OK;
-    params = func->params;
     status = VGPU_ST_LIMIT;
 
 err_free:

@@ -207,8 +207,8 @@ static void cuda_close(struct vgpu_exec *exec)
     free(exec);
 }
 
-static int cuda_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,
-                     size_t why_bytes)
+int cuda_open_cold(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,
+                   size_t why_bytes)
 {
     struct vgpu_exec *exec = calloc(1, sizeof(*exec));
     char text[160];
@@ -250,6 +250,22 @@ static int cuda_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **out,
 
 err_close:
     cuda_close(exec);
+    return ret;
+}
+
+static int cuda_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,
+                     size_t why_bytes)
+{
+    struct vgpu_exec *exec;
+    int ret = cuda_open_cold(cfg, &exec, why, why_bytes);
+
+    if (ret < 0)
+        return ret;
+    ret = cuda_warm_up(exec, why, why_bytes);
+    if (ret < 0)
+        cuda_close(exec);
+    else
+        *out = exec;
     return ret;
 }
 

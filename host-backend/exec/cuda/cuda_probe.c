@@ -19,25 +19,7 @@
 #include <unistd.h>
 #include <exec/cuda/cuda_exec.h>
 
-#define PROBE_THREADS  256u
-#define PROBE_ELEMENTS 4096u
-
-/* c[i] = a[i] + b[i] for i < n, in the oldest PTX every supported driver compiles. */
-static const char probe_ptx[] =
-    ".version 6.0\n.target sm_50\n.address_size 64\n"
-    ".visible .entry probe_add(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n)\n"
-    "{\n"
-    "  .reg .pred %p<2>;\n  .reg .b32 %r<9>;\n  .reg .b64 %d<9>;\n"
-    "  ld.param.u64 %d1, [a];\n  ld.param.u64 %d2, [b];\n  ld.param.u64 %d3, [c];\n"
-    "  ld.param.u32 %r1, [n];\n"
-    "  mov.u32 %r2, %ctaid.x;\n  mov.u32 %r3, %ntid.x;\n  mov.u32 %r4, %tid.x;\n"
-    "  mad.lo.s32 %r5, %r2, %r3, %r4;\n"
-    "  setp.ge.u32 %p1, %r5, %r1;\n  @%p1 bra done;\n"
-    "  mul.wide.u32 %d4, %r5, 4;\n"
-    "  add.s64 %d5, %d1, %d4;\n  add.s64 %d6, %d2, %d4;\n  add.s64 %d7, %d3, %d4;\n"
-    "  ld.global.u32 %r6, [%d5];\n  ld.global.u32 %r7, [%d6];\n"
-    "  add.u32 %r8, %r6, %r7;\n  st.global.u32 [%d7], %r8;\n"
-    "done:\n  ret;\n}\n";
+#define PROBE_BYTES (16u << 10)
 
 struct probe {
     const struct vgpu_exec_config *cfg;
@@ -234,50 +216,6 @@ static int check_device(struct probe *probe, struct vgpu_device_props *props)
     return 0;
 }
 
-/* Memory and kernel: with the executor's own functions, so that what is proved is what will run. */
-static int run_add(struct probe *probe, struct vgpu_exec *exec, uint64_t addr[3], uint32_t *host)
-{
-    struct vgpu_cu *cu = &exec->cu;
-    struct {
-        uint64_t a, b, c;
-        uint32_t n;
-    } params = {addr[0], addr[1], addr[2], PROBE_ELEMENTS};
-    size_t bytes = 28;
-    void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, &params, VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE,
-                     &bytes, VGPU_CU_LAUNCH_PARAM_END};
-    const size_t size = PROBE_ELEMENTS * sizeof(uint32_t);
-    CUstream stream = exec->default_stream->cu;
-    CUmodule module;
-    CUfunction func;
-    CUresult result;
-
-    result = cu->cuModuleLoadDataEx(&module, probe_ptx, 0, NULL, NULL);
-    if (result != CUDA_SUCCESS)
-        return fail_cu(probe, "kernel", result,
-                       "the PTX compiler of the driver does not work: "
-                       "reinstall the driver's compute libraries");
-    result = cu->cuModuleGetFunction(&func, module, "probe_add");
-    for (int i = 0; i < 2 && result == CUDA_SUCCESS; i++)
-        result = cu->cuMemcpyHtoDAsync_v2(addr[i], host + i * PROBE_ELEMENTS, size, stream);
-    if (result == CUDA_SUCCESS)
-        result = cu->cuLaunchKernel(func, PROBE_ELEMENTS / PROBE_THREADS, 1, 1, PROBE_THREADS, 1, 1,
-                                    0, stream, NULL, extra);
-    if (result == CUDA_SUCCESS)
-        result = cu->cuMemcpyDtoHAsync_v2(host + 2 * PROBE_ELEMENTS, addr[2], size, stream);
-    if (result == CUDA_SUCCESS)
-        result = cu->cuStreamSynchronize(stream);
-    cu->cuModuleUnload(module);
-    if (result != CUDA_SUCCESS)
-        return fail_cu(probe, "kernel", result, "see the kernel's log for Xid messages");
-    for (uint32_t i = 0; i < PROBE_ELEMENTS; i++) {
-        if (host[2 * PROBE_ELEMENTS + i] != host[i] + host[PROBE_ELEMENTS + i])
-            return fail(probe, "kernel", "the GPU's sums are wrong",
-                        "this GPU must not be used: run the vendor's diagnostics");
-    }
-    pass(probe, "kernel", "%u sums by a PTX kernel are right", PROBE_ELEMENTS);
-    return 0;
-}
-
 static int no_quota(void *opaque, uint64_t bytes)
 {
     (void)opaque;
@@ -291,37 +229,35 @@ static void no_quota_give(void *opaque, uint64_t bytes)
     (void)bytes;
 }
 
+/* With the executor's own functions, so that what is proved is what will run. */
 static int check_compute(struct probe *probe)
 {
     struct vgpu_exec_config cfg = *probe->cfg;
     struct vgpu_exec *exec;
-    uint64_t addr[3];
-    uint32_t *host;
+    uint64_t addr;
     char why[256] = "";
     int ret;
 
     cfg.quota_take = no_quota;
     cfg.quota_give = no_quota_give;
-    ret = vgpu_exec_cuda.open(&cfg, &exec, why, sizeof(why));
+    ret = cuda_open_cold(&cfg, &exec, why, sizeof(why));
     if (ret < 0)
         return fail(probe, "context", why, "see the kernel's log for messages of the driver");
     pass(probe, "context", "created");
-    for (int i = 0; i < 3 && ret == 0; i++) {
-        if (cuda_mem_alloc(exec, PROBE_ELEMENTS * sizeof(uint32_t), &addr[i]) != VGPU_ST_OK)
-            ret = fail(probe, "memory",
-                       exec->faulted ? exec->fault.message : "allocating 16 KiB failed",
-                       "free device memory: other processes may hold it all");
-    }
-    host = malloc(3 * PROBE_ELEMENTS * sizeof(*host));
-    if (!host)
-        ret = -ENOMEM;
-    if (ret == 0) {
+    if (cuda_mem_alloc(exec, PROBE_BYTES, &addr) != VGPU_ST_OK) {
+        ret =
+            fail(probe, "memory", exec->faulted ? exec->fault.message : "allocating 16 KiB failed",
+                 "free device memory: other processes may hold it all");
+    } else {
         pass(probe, "memory", "allocated and cleared");
-        for (uint32_t i = 0; i < 2 * PROBE_ELEMENTS; i++)
-            host[i] = i * 2654435761u;
-        ret = run_add(probe, exec, addr, host);
+        ret = cuda_warm_up(exec, why, sizeof(why));
+        if (ret < 0)
+            ret = fail(probe, "kernel", why,
+                       "see the kernel's log for Xid messages; if it is the compiler that fails, "
+                       "reinstall the driver's compute libraries");
+        else
+            pass(probe, "kernel", "the sums of a PTX kernel are right");
     }
-    free(host);
     vgpu_exec_cuda.close(exec);
     return ret;
 }

@@ -34,6 +34,7 @@
 #define FAKE_ERROR_NOT_INITIALIZED                3
 #define FAKE_ERROR_DEINITIALIZED                  4
 #define FAKE_ERROR_INVALID_CONTEXT                201
+#define FAKE_ERROR_OPERATING_SYSTEM               304
 #define FAKE_ERROR_HOST_MEMORY_ALREADY_REGISTERED 712
 #define FAKE_ERROR_HOST_MEMORY_NOT_REGISTERED     713
 
@@ -126,6 +127,19 @@ CUresult fake_plan(const char *function);
 const char *fake_setting(const char *name);
 extern _Thread_local struct CUctx_st *fake_current;
 CUresult fake_enter(const char *function, struct CUctx_st **ctx);
+/* What a driver sets up when it is needed first. */
+enum fake_part {
+    FAKE_JIT,
+    FAKE_KERNELS,
+    FAKE_TO_DEVICE,
+    FAKE_FROM_DEVICE,
+    FAKE_FILLS,
+    FAKE_PINNING,
+    FAKE_REGISTERING,
+    FAKE_WAITING,
+    FAKE_PARTS
+};
+CUresult fake_use(enum fake_part part);
 uint64_t fake_memory_bytes(void);
 uint64_t fake_now_ns(void);
 
@@ -146,6 +160,13 @@ void fake_pinned_free(struct CUctx_st *ctx);
         CUresult entered = fake_enter(__func__, &(ctx));                                           \
         if (entered != CUDA_SUCCESS)                                                               \
             return entered == FAKE_SKIP ? CUDA_SUCCESS : entered;                                  \
+    } while (0)
+
+#define FAKE_USE(part)                                                                             \
+    do {                                                                                           \
+        CUresult usable = fake_use(part);                                                          \
+        if (usable != CUDA_SUCCESS)                                                                \
+            return usable;                                                                         \
     } while (0)
 
 /* The functions have no header of their own: declared here so that the compiler compares them

@@ -10,9 +10,11 @@
  * does not have is looked for in LIBRARY.conf beside the library, lines of NAME=VALUE.
  */
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include "fake.h"
 
@@ -73,6 +75,18 @@ static uint64_t setting(const char *name, uint64_t otherwise)
     return text && text[0] ? strtoull(text, NULL, 0) : otherwise;
 }
 
+/* A real driver opens files and starts threads when a part of it is needed first.  What a filter of
+ * system calls does to that is the caller's doing. */
+CUresult fake_use(enum fake_part part)
+{
+    static atomic_bool used[FAKE_PARTS];
+
+    if (atomic_exchange(&used[part], true) || prctl(PR_GET_SECCOMP) == 0)
+        return CUDA_SUCCESS;
+    fprintf(stderr, "fakecuda: part %d is used first behind a filter of system calls\n", part);
+    return FAKE_ERROR_OPERATING_SYSTEM;
+}
+
 uint64_t fake_memory_bytes(void)
 {
     return setting("VGPU_FAKECUDA_MEMORY", 1ull << 30);
@@ -89,12 +103,8 @@ CUresult fake_enter(const char *function, struct CUctx_st **ctx)
 {
     CUresult planned = fake_plan(function);
 
-    if (planned != CUDA_SUCCESS) {
-        if (fake_current && planned >= CUDA_ERROR_ILLEGAL_ADDRESS &&
-            planned <= CUDA_ERROR_LAUNCH_FAILED && planned != CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES)
-            fake_lose(fake_current, planned);
+    if (planned != CUDA_SUCCESS)
         return planned;
-    }
     if (!initialised)
         return FAKE_ERROR_NOT_INITIALIZED;
     if (!fake_current)
@@ -134,6 +144,8 @@ static const struct {
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
+    {FAKE_ERROR_OPERATING_SYSTEM, "CUDA_ERROR_OPERATING_SYSTEM",
+     "OS call failed or operation not supported on this OS"},
     {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS",
      "an illegal memory access was encountered"},
     {CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",

@@ -121,6 +121,7 @@ FAKE_EXPORT CUresult cuMemHostAlloc(void **ptr, size_t bytes, unsigned int flags
 
     (void)flags;
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_PINNING);
     if (bytes == 0 || posix_memalign(ptr, PAGE, bytes) != 0)
         return bytes == 0 ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_OUT_OF_MEMORY;
     result = pinned_add(ctx, *ptr, bytes, true);
@@ -147,6 +148,7 @@ FAKE_EXPORT CUresult cuMemHostRegister_v2(void *ptr, size_t bytes, unsigned int 
 
     (void)flags;
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_REGISTERING);
     if (!ptr || bytes == 0)
         return CUDA_ERROR_INVALID_VALUE;
     if (pinned_overlaps(ctx, ptr, bytes))
@@ -180,6 +182,7 @@ FAKE_EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size
     struct fake_op *op;
 
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_TO_DEVICE);
     if (bytes == 0)
         return CUDA_SUCCESS;
     if (!device_has(ctx, dst, bytes))
@@ -207,6 +210,7 @@ FAKE_EXPORT CUresult cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t byt
     CUresult result;
 
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_FROM_DEVICE);
     if (bytes == 0)
         return CUDA_SUCCESS;
     if (!device_has(ctx, src, bytes))
@@ -248,6 +252,7 @@ static CUresult set(const char *function, CUdeviceptr dst, uint32_t value, uint3
         return CUDA_SUCCESS;
     if (result != CUDA_SUCCESS || count == 0)
         return result;
+    FAKE_USE(FAKE_FILLS);
     if (dst % width != 0 || count > SIZE_MAX / width || !device_has(ctx, dst, count * width))
         return CUDA_ERROR_INVALID_VALUE;
     op = calloc(1, sizeof(*op));

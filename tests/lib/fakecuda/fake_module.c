@@ -66,6 +66,7 @@ FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, uns
     struct logs logs;
 
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_JIT);
     if (!image)
         return CUDA_ERROR_INVALID_VALUE;
     if (memcmp(image, ELFMAG, SELFMAG) == 0)
@@ -240,6 +241,7 @@ FAKE_EXPORT CUresult cuLaunchKernel(CUfunction func, unsigned int gx, unsigned i
     size_t bytes;
 
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_KERNELS);
     if (!func)
         return CUDA_ERROR_INVALID_HANDLE;
     vgpu_ptx_function_attributes(func->ptx, &attributes);

@@ -12,8 +12,12 @@
  *         | "die"           ... kills the process with SIGKILL
  *         | "skip"          ... returns success and does nothing, as no driver should
  *
+ * Calls are counted from the start, or from the first call of the function that
+ * VGPU_FAKECUDA_PLAN_AFTER names (that call excluded).
+ *
  * A plan that can't be read ends the process: a test must not pass because its fault was
- * misspelt.
+ * misspelt.  For the same reason each rule says so on standard error when it applies first:
+ * "fakecuda: FUNCTION call N".
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -32,11 +36,13 @@ struct rule {
     bool later; /* and all later calls */
     enum { RULE_RETURN, RULE_STALL, RULE_HANG, RULE_DIE, RULE_SKIP } what;
     unsigned long number;
-    atomic_ulong calls;
+    atomic_ulong calls, applied;
 };
 
 static struct rule rules[MAX_RULES];
 static unsigned int rule_count;
+static const char *after; /* NULL: from the start */
+static atomic_bool begun;
 static pthread_once_t parsed = PTHREAD_ONCE_INIT;
 
 static void bad_plan(const char *text)
@@ -83,6 +89,7 @@ static void parse(void)
 
     if (!plan || plan[0] == '\0')
         return;
+    after = fake_setting("VGPU_FAKECUDA_PLAN_AFTER");
     copy = strdup(plan);
     if (!copy)
         bad_plan(plan);
@@ -91,10 +98,12 @@ static void parse(void)
     free(copy);
 }
 
-static CUresult rule_apply(const struct rule *rule)
+static CUresult rule_apply(struct rule *rule, unsigned long call)
 {
     struct timespec delay = {(time_t)(rule->number / 1000), (long)(rule->number % 1000) * 1000000};
 
+    if (atomic_fetch_add(&rule->applied, 1) == 0)
+        fprintf(stderr, "fakecuda: %s call %lu\n", rule->function, call);
     switch (rule->what) {
     case RULE_STALL: nanosleep(&delay, NULL); return CUDA_SUCCESS;
     case RULE_HANG:
@@ -111,13 +120,21 @@ CUresult fake_plan(const char *function)
     CUresult result = CUDA_SUCCESS;
 
     pthread_once(&parsed, parse);
+    if (after && !atomic_load(&begun)) {
+        if (strcmp(function, after) == 0)
+            atomic_store(&begun, true);
+        return CUDA_SUCCESS;
+    }
     for (unsigned int i = 0; i < rule_count && result == CUDA_SUCCESS; i++) {
         if (strcmp(rules[i].function, function) != 0)
             continue;
         unsigned long call = atomic_fetch_add(&rules[i].calls, 1) + 1;
 
         if (call == rules[i].nth || rules[i].nth == 0 || (rules[i].later && call > rules[i].nth))
-            result = rule_apply(&rules[i]);
+            result = rule_apply(&rules[i], call);
     }
+    if (fake_current && result >= CUDA_ERROR_ILLEGAL_ADDRESS &&
+        result <= CUDA_ERROR_LAUNCH_FAILED && result != CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES)
+        fake_lose(fake_current, result);
     return result;
 }

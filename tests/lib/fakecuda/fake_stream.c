@@ -365,6 +365,7 @@ FAKE_EXPORT CUresult cuEventSynchronize(CUevent event)
     struct CUctx_st *ctx;
 
     FAKE_ENTER(ctx);
+    FAKE_USE(FAKE_WAITING);
     if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
     pthread_mutex_lock(&ctx->lock);

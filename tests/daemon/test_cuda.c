@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The cuda executor when the driver fails it: every function that is called once a context is
+ * open fails at its nth call with an ordinary and with a sticky error, hangs, stalls or takes the
+ * process along (tests/lib/fakecuda).  Whatever happens, the guest is told the truth in time, its
+ * other context computes, and nothing is left behind.
+ */
+#include "fixture.h"
+
+#include <signal.h>
+
+#define BIG   (256u << 10) /* large enough to be registered with CUDA */
+#define SMALL 1000u        /* goes by way of the bounce slots */
+
+static void setup_cuda(void)
+{
+    setenv("VGPU_TEST_EXECUTOR", "cuda", 1);
+    fx_setup_bare();
+}
+
+/* Without a deadline. */
+static void setup_patient_cuda(void)
+{
+    static const char *const options[] = {FX_CPU_PATIENT};
+
+    setenv("VGPU_TEST_EXECUTOR", "cuda", 1);
+    memset(&fx, 0, sizeof(fx));
+    fx_start(options, 1);
+}
+
+/* A context whose driver follows `plan` from when it is open on: what opening does last is to unload
+ * the module it warmed the driver up with. */
+static struct gs_ctx *planned(const char *plan)
+{
+    char lines[256];
+    struct gs_ctx *ctx = NULL;
+
+    snprintf(lines, sizeof(lines),
+             "VGPU_FAKECUDA_PLAN_AFTER=cuModuleUnload\nVGPU_FAKECUDA_PLAN=%s\n", plan);
+    fx_fake_settings(lines);
+    fx_ok(gs_ctx_create(fx.vm[0], NULL, &ctx));
+    fx_fake_settings("");
+    return ctx;
+}
+
+/* ---- A program that uses everything ---- */
+
+struct outcome {
+    int status; /* of the first command that failed, VGPU_ST_OK if none did */
+    const char *step;
+};
+
+/* True: go on. */
+static bool step(struct outcome *outcome, const char *what, int status)
+{
+    if (status == VGPU_ST_OK || outcome->status != VGPU_ST_OK)
+        return outcome->status == VGPU_ST_OK;
+    *outcome = (struct outcome){status, what};
+    return false;
+}
+
+#define STEP(call) step(out, #call, call)
+
+static bool copies(struct gs_ctx *ctx, struct gs_buf *buf, uint64_t dev, struct outcome *out)
+{
+    for (uint32_t i = 0; i < BIG; i++)
+        buf->ptr[i] = (uint8_t)(i * 7 + (i >> 8));
+    if (!STEP(gs_copy_h2d(ctx, dev, buf, 0, SMALL)) || !STEP(gs_copy_h2d(ctx, dev, buf, 0, BIG)) ||
+        !STEP(gs_copy_d2d(ctx, dev + 100, dev, 5000)) || !STEP(gs_memset(ctx, dev, 1, 1, 50)) ||
+        !STEP(gs_memset(ctx, dev + 50, 0x0101, 2, 10)) ||
+        !STEP(gs_memset(ctx, dev + 72, 0x01010101, 4, 7)))
+        return false;
+    memset(buf->ptr, 0xee, BIG);
+    if (!STEP(gs_copy_d2h(ctx, buf, 0, dev, BIG)))
+        return false;
+    for (uint32_t i = 0; i < BIG; i++) {
+        uint32_t from = i < 5100 ? i - 100 : i;
+        uint8_t want = i < 100 ? 1 : (uint8_t)(from * 7 + (from >> 8));
+
+        if (i >= 70 && i < 72)
+            want = (uint8_t)(i * 7 + (i >> 8));
+        ck_assert_msg(buf->ptr[i] == want, "byte %u is %02x, not %02x", i, buf->ptr[i], want);
+    }
+    return true;
+}
+
+static bool kernels(struct gs_ctx *ctx, struct gs_buf *buf, uint64_t dev, struct outcome *out)
+{
+    struct vgpu_func_info info;
+    struct vgpu_param_info params[4];
+    struct vgpu_global_info global;
+    const uint32_t threads = 64;
+    uint32_t module, function, stream, event;
+    struct vgpu_sqe sqe;
+    uint64_t time_ns;
+
+    if (!STEP(gs_module_load(ctx, fx_ptx_basic, strlen(fx_ptx_basic), NULL, 0, &module)) ||
+        !STEP(gs_func_lookup(ctx, module, "where", &function, &info, params, 4)) ||
+        !STEP(gs_global_lookup(ctx, module, "table", &global)) ||
+        !STEP(gs_stream_create(ctx, &stream)) || !STEP(gs_event_create(ctx, &event)))
+        return false;
+    sqe = gs_launch_sqe(ctx, function, 2, threads / 2, &dev, sizeof(dev));
+    sqe.stream = stream;
+    sqe.u.launch.shared_bytes = 60 << 10; /* more than a kernel may have without asking */
+    if (!STEP(gs_run(ctx, &sqe, NULL)) ||
+        !STEP(gs_event(ctx, VGPU_CMD_EVENT_RECORD, stream, event, &time_ns)) ||
+        !STEP(gs_event(ctx, VGPU_CMD_EVENT_WAIT, 0, event, NULL)) ||
+        !STEP(gs_copy_d2h(ctx, buf, 0, dev, threads * 4)))
+        return false;
+    for (uint32_t i = 0; i < threads; i++)
+        ck_assert_uint_eq(((uint32_t *)(void *)buf->ptr)[i], i / 32 << 16 | i % 32);
+    return STEP(gs_event(ctx, VGPU_CMD_EVENT_DESTROY, 0, event, NULL)) &&
+           STEP(gs_stream_destroy(ctx, stream)) && STEP(gs_module_unload(ctx, module));
+}
+
+static struct outcome use_everything(struct gs_ctx *ctx)
+{
+    struct outcome outcome = {VGPU_ST_OK, "none"}, *out = &outcome;
+    struct gs_buf buf;
+    uint64_t dev;
+
+    fx_ok(gs_buf_create(ctx, BIG, 0, VGPU_BUF_FLAGS, &buf));
+    if (STEP(gs_mem_alloc(ctx, BIG, &dev)) && copies(ctx, &buf, dev, out) &&
+        kernels(ctx, &buf, dev, out) && STEP(gs_mem_free(ctx, dev)))
+        STEP(gs_fence(ctx));
+    fx_ok(gs_buf_destroy(&buf));
+    return outcome;
+}
+
+/* ---- Errors ---- */
+
+enum severity {
+    HARMLESS, /* the executor does without: the program succeeds */
+    ORDINARY, /* the command fails, the context lives on */
+    EITHER,   /* depends on whether the guest or the executor needs it */
+    FATAL,    /* an executor can't go on without it */
+};
+
+/* What CUDA_ERROR_OUT_OF_MEMORY from this function means. */
+static const struct {
+    const char *function;
+    enum severity severity;
+} functions[] = {
+    {"cuMemAlloc_v2", ORDINARY},        {"cuMemFree_v2", ORDINARY},
+    {"cuMemHostAlloc", ORDINARY},       {"cuMemHostRegister_v2", HARMLESS},
+    {"cuMemHostUnregister", HARMLESS},  {"cuMemcpyHtoDAsync_v2", ORDINARY},
+    {"cuMemcpyDtoHAsync_v2", ORDINARY}, {"cuMemcpyDtoDAsync_v2", ORDINARY},
+    {"cuMemsetD8Async", ORDINARY},      {"cuMemsetD16Async", ORDINARY},
+    {"cuMemsetD32Async", ORDINARY},     {"cuModuleLoadDataEx", ORDINARY},
+    {"cuModuleUnload", HARMLESS},       {"cuModuleGetFunction", ORDINARY},
+    {"cuModuleGetGlobal_v2", ORDINARY}, {"cuFuncGetAttribute", ORDINARY},
+    {"cuFuncSetAttribute", ORDINARY},   {"cuFuncGetParamInfo", ORDINARY},
+    {"cuLaunchKernel", ORDINARY},       {"cuStreamDestroy_v2", HARMLESS},
+    {"cuStreamSynchronize", ORDINARY},  {"cuStreamWaitEvent", ORDINARY},
+    {"cuEventRecord", EITHER},          {"cuEventQuery", FATAL},
+    {"cuEventElapsedTime", HARMLESS},
+};
+#define FUNCTIONS ((int)(sizeof(functions) / sizeof(functions[0])))
+
+/* How often the plan has applied: the fake says so in the daemon's log. */
+static bool applied(const char *function)
+{
+    char line[96], *log = vgpud_log(&fx.d);
+    bool found;
+
+    snprintf(line, sizeof(line), "fakecuda: %s call", function);
+    found = log && strstr(log, line);
+    free(log);
+    return found;
+}
+
+static void lost_with(struct gs_ctx *ctx, int status, const char *words)
+{
+    struct vgpu_ctx_status why;
+
+    fx_is(gs_ctx_wait_lost(ctx, &why), status);
+    ck_assert_msg(strstr((char *)why.message, words), "'%s' is not in: %s", words, why.message);
+}
+
+/* Ends with what every test of this file ends with. */
+static void end_of(struct gs_ctx *ctx)
+{
+    fx_ok(gs_ctx_destroy(ctx));
+    fx_works(fx.ctx[0]);
+}
+
+START_TEST(out_of_memory_is_an_ordinary_error)
+{
+    const char *function = functions[_i].function;
+    char plan[96];
+
+    fx_attach(0);
+    for (unsigned int nth = 1; nth <= 2; nth++) {
+        struct outcome outcome;
+        struct gs_ctx *ctx;
+        enum severity severity = functions[_i].severity;
+
+        snprintf(plan, sizeof(plan), "%s:%u:2", function, nth);
+        ctx = planned(plan);
+        outcome = use_everything(ctx);
+        if (severity != HARMLESS && outcome.status == VGPU_ST_OK)
+            continue; /* fewer calls than nth, or one whose result does not matter then */
+        ck_assert_msg(severity != HARMLESS || outcome.status == VGPU_ST_OK, "%s: %s: %s", plan,
+                      outcome.step, fx_status_name(outcome.status));
+        if (severity == EITHER)
+            severity = outcome.status == VGPU_ST_OUT_OF_MEMORY ? ORDINARY : FATAL;
+        if (severity == ORDINARY) {
+            fx_is(outcome.status, VGPU_ST_OUT_OF_MEMORY);
+            fx_works(ctx);
+        } else if (severity == FATAL) {
+            lost_with(ctx, VGPU_ST_EXEC_FAILED, "CUDA_ERROR_OUT_OF_MEMORY (2): out of memory");
+        }
+        end_of(ctx);
+    }
+    ck_assert_msg(applied(function), "%s is never called", function);
+}
+END_TEST
+
+START_TEST(sticky_errors_lose_that_context_by_name)
+{
+    static const struct {
+        int code;
+        int status;
+        const char *words;
+    } errors[] = {
+        {700, VGPU_ST_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS (700): an illegal memory"},
+        {719, VGPU_ST_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED (719): unspecified launch failure"},
+        {999, VGPU_ST_EXEC_FAILED, "CUDA_ERROR_UNKNOWN (999): unknown error"},
+    };
+    const char *function = functions[_i].function;
+
+    fx_attach(0);
+    for (unsigned int e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+        struct outcome outcome;
+        struct gs_ctx *ctx;
+        char plan[96];
+
+        /* 999 need not stay: functions whose result is not needed may forget it. */
+        if (errors[e].code == 999 && functions[_i].severity == HARMLESS)
+            continue;
+        snprintf(plan, sizeof(plan), "%s:1:%d", function, errors[e].code);
+        ctx = planned(plan);
+        outcome = use_everything(ctx);
+        if (outcome.status != VGPU_ST_OK)
+            ck_assert_msg(outcome.status == errors[e].status || outcome.status == -EOWNERDEAD,
+                          "%s: %s: %s", plan, outcome.step, fx_status_name(outcome.status));
+        if (outcome.status == VGPU_ST_OK)
+            (void)gs_mem_alloc(ctx, 4096, &(uint64_t){0}); /* where a forgotten one must surface */
+        lost_with(ctx, errors[e].status, errors[e].words);
+        end_of(ctx);
+    }
+    ck_assert_msg(applied(function), "%s is never called", function);
+}
+END_TEST
+
+/* ---- Opening a context ---- */
+
+static const char *const opening[] = {
+    "cuInit",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDeviceTotalMem_v2",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetName",
+    "cuCtxCreate_v2",
+    "cuCtxSetLimit",
+    "cuStreamCreateWithPriority",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuMemAlloc_v2",
+    "cuMemsetD8Async",
+    "cuMemHostAlloc",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuModuleLoadDataEx",
+    "cuModuleGetFunction",
+    "cuLaunchKernel",
+};
+
+START_TEST(a_context_that_cannot_be_opened_is_refused)
+{
+    char line[128];
+    struct gs_ctx *ctx = NULL;
+    int rc;
+
+    fx_attach(0);
+    for (int code = 2; code <= 999; code += 997) {
+        snprintf(line, sizeof(line), "VGPU_FAKECUDA_PLAN=%s:1:%d\n", opening[_i], code);
+        fx_fake_settings(line);
+        rc = gs_ctx_create(fx.vm[0], NULL, &ctx);
+        ck_assert_msg(rc > 0, "%s: %s", line, fx_status_name(rc));
+        snprintf(line, sizeof(line), "(%d)", code);
+        ck_assert_msg(applied(opening[_i]), "%s is never called", opening[_i]);
+        fx_fake_settings("");
+        fx_works(fx.ctx[0]);
+        fx_ok(gs_ctx_create(fx.vm[0], NULL, &ctx));
+        fx_works(ctx);
+        fx_ok(gs_ctx_destroy(ctx));
+    }
+}
+END_TEST
+
+/* ---- Calls that do not return ---- */
+
+/* An endless kernel, until *flag is set. */
+static uint64_t start_spin(struct gs_ctx *ctx, uint64_t *flag)
+{
+    struct fx_kernel k = fx_kernel(ctx, fx_ptx_basic, "spin");
+    struct vgpu_sqe sqe;
+    uint64_t cookie;
+
+    fx_ok(gs_mem_alloc(ctx, 4096, flag));
+    sqe = gs_launch_sqe(ctx, k.function, 1, 1, flag, sizeof(*flag));
+    fx_is(gs_submit(ctx, &sqe, &cookie), 0);
+    gs_flush(ctx);
+    return cookie;
+}
+
+/* The driver blocks the drain thread behind a kernel that never ends: the deadline holds. */
+START_TEST(deadline_holds_while_the_driver_blocks)
+{
+    static const char *const plans[] = {"cuMemAlloc_v2:2:hang", "cuModuleLoadDataEx:2:hang",
+                                        "cuModuleGetFunction:2:hang",
+                                        "cuStreamCreateWithPriority:1:hang"};
+    struct gs_ctx *ctx;
+    uint64_t addr;
+    uint32_t handle;
+
+    fx_attach(0);
+    ctx = planned(plans[_i]);
+    (void)start_spin(ctx, &addr);
+    (void)gs_mem_alloc(ctx, 4096, &addr);
+    if (_i > 0 && !gs_ctx_is_lost(fx.vm[0], ctx->id) &&
+        gs_module_load(ctx, fx_ptx_basic, strlen(fx_ptx_basic), NULL, 0, &handle) == 0) {
+        (void)gs_func_lookup(ctx, handle, "where", &handle, NULL, NULL, 0);
+        (void)gs_stream_create(ctx, &handle);
+    }
+    lost_with(ctx, VGPU_ST_TIMEOUT, "kernel 'spin': still running after its deadline of 2000 ms");
+    ck_assert(vgpud_log_wait(&fx.d, "while the drain is blocked", 0));
+    end_of(ctx);
+}
+END_TEST
+
+/* No kernel is to blame and no deadline applies: a guest that gives up gets rid of the context. */
+START_TEST(a_hung_driver_call_does_not_hang_destroy)
+{
+    struct fx_account account;
+    struct vgpu_sqe sqe = {.opcode = VGPU_CMD_MEM_ALLOC, .u.mem_alloc.bytes = 4096};
+    struct gs_ctx *ctx;
+    uint64_t cookie;
+    pid_t exec;
+
+    fx_attach(0);
+    ctx = planned("cuMemAlloc_v2:1:hang");
+    fx_account(0, &account);
+    exec = account.exec_pid[ctx->id];
+    fx_is(gs_submit(ctx, &sqe, &cookie), 0);
+    gs_flush(ctx);
+    ck_assert(vgpud_log_wait(&fx.d, "fakecuda: cuMemAlloc_v2 call 1", GS_TIMEOUT_MS));
+    fx_works(fx.ctx[0]);
+    end_of(ctx);
+    ck_assert(proc_wait_gone(exec, GS_TIMEOUT_MS));
+}
+END_TEST
+
+START_TEST(a_driver_that_dies_costs_its_context)
+{
+    struct vgpu_ctx_status status;
+    struct gs_ctx *ctx;
+    uint64_t addr;
+    int rc;
+
+    fx_attach(0);
+    ctx = planned("cuMemAlloc_v2:1:die");
+    rc = gs_mem_alloc(ctx, 4096, &addr);
+    ck_assert_msg(rc == -EOWNERDEAD, "%s", fx_status_name(rc));
+    fx_is(gs_ctx_wait_lost(ctx, &status), VGPU_ST_EXEC_DIED);
+    end_of(ctx);
+}
+END_TEST
+
+START_TEST(a_slow_driver_is_only_slow)
+{
+    struct outcome outcome;
+    struct gs_ctx *ctx;
+
+    fx_attach(0);
+    ctx = planned("cuMemcpyHtoDAsync_v2:0:stall=100;cuEventQuery:3:stall=200");
+    outcome = use_everything(ctx);
+    ck_assert_msg(outcome.status == VGPU_ST_OK, "%s: %s", outcome.step,
+                  fx_status_name(outcome.status));
+    end_of(ctx);
+}
+END_TEST
+
+/* ---- The waiter threads, which only a drain that sleeps behind a long kernel needs ---- */
+
+static void await_sleep(void)
+{
+    ck_assert(vgpud_log_wait(&fx.d, "fakecuda: cuEventSynchronize call 1", GS_TIMEOUT_MS));
+}
+
+START_TEST(a_wait_that_fails_only_wakes_the_drain)
+{
+    struct vgpu_sqe sqe = {.opcode = VGPU_CMD_MEMSET};
+    uint64_t flag, cookie;
+    struct vgpu_cqe cqe;
+    struct gs_ctx *ctx;
+
+    fx_attach(0);
+    ctx = planned("cuEventSynchronize:1:2");
+    fx_ok(gs_stream_create(ctx, &sqe.stream));
+    cookie = start_spin(ctx, &flag);
+    await_sleep();
+    sqe.u.memset = (struct vgpu_cmd_memset){flag, 1, 1, 4, {0}};
+    fx_ok(gs_run(ctx, &sqe, NULL));
+    fx_is(gs_wait(ctx, cookie, &cqe), VGPU_ST_OK);
+    fx_ok(cqe.status);
+    end_of(ctx);
+}
+END_TEST
+
+START_TEST(a_sleeping_drain_learns_of_a_sticky_error)
+{
+    struct gs_ctx *ctx;
+    uint64_t flag;
+
+    fx_attach(0);
+    ctx = planned("cuEventSynchronize:1:700");
+    (void)start_spin(ctx, &flag);
+    await_sleep();
+    lost_with(ctx, VGPU_ST_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS (700): an illegal memory");
+    end_of(ctx);
+}
+END_TEST
+
+/* ---- Back-pressure ---- */
+
+#define BURST 1000u
+
+/* One stream's queue is full of launches behind an endless kernel: another stream of the same ring goes
+ * on, and when the kernel ends every launch has run. */
+START_TEST(a_full_stream_holds_back_nobody_and_drops_nothing)
+{
+    struct gs_ctx_config config = {.sq_log2 = 11};
+    uint64_t flag, dev, spin_cookie, cookie;
+    struct fx_kernel spin, where;
+    struct fx_account account;
+    struct vgpu_cqe cqe;
+    struct gs_ctx *ctx;
+    struct vgpu_sqe sqe;
+    uint32_t a, b;
+
+    fx_is(gs_vm_open(&(struct gs_vm_config){.socket = fx.d.sockets[0]}, &fx.vm[0]), 0);
+    fx_ok(gs_ctx_create(fx.vm[0], &config, &ctx));
+    fx.ctx[0] = ctx;
+    spin = fx_kernel(ctx, fx_ptx_basic, "spin");
+    where = fx_kernel(ctx, fx_ptx_basic, "where");
+    fx_ok(gs_mem_alloc(ctx, 4096, &flag));
+    fx_ok(gs_mem_alloc(ctx, 4096, &dev));
+    fx_ok(gs_stream_create(ctx, &a));
+    fx_ok(gs_stream_create(ctx, &b));
+    sqe = gs_launch_sqe(ctx, spin.function, 1, 1, &flag, sizeof(flag));
+    sqe.stream = a;
+    fx_is(gs_submit(ctx, &sqe, &spin_cookie), 0);
+    sqe = gs_launch_sqe(ctx, where.function, 1, 32, &dev, sizeof(dev));
+    sqe.stream = a;
+    for (uint32_t i = 0; i < BURST; i++)
+        fx_is(gs_submit(ctx, &sqe, &cookie), 0);
+    gs_flush(ctx);
+    sqe = (struct vgpu_sqe){.opcode = VGPU_CMD_MEMSET, .stream = b};
+    sqe.u.memset = (struct vgpu_cmd_memset){flag, 1, 1, 4, {0}};
+    fx_ok(gs_run(ctx, &sqe, NULL));
+    fx_is(gs_wait(ctx, spin_cookie, &cqe), VGPU_ST_OK);
+    for (uint32_t i = 0; i < BURST; i++) {
+        fx_is(gs_wait_any(ctx, &cqe, GS_TIMEOUT_MS), 0);
+        fx_ok(cqe.status);
+    }
+    fx_ok(gs_fence(ctx));
+    fx_account(0, &account);
+    ck_assert_uint_eq(account.kernels, BURST + 1);
+}
+END_TEST
+
+static Suite *cuda_suite(void)
+{
+    Suite *s = suite_create("cuda");
+    TCase *tc = fx_tcase(s, "errors", setup_cuda);
+
+    tcase_add_loop_test(tc, out_of_memory_is_an_ordinary_error, 0, FUNCTIONS);
+    tcase_add_loop_test(tc, sticky_errors_lose_that_context_by_name, 0, FUNCTIONS);
+    tc = fx_tcase(s, "opening", setup_cuda);
+    tcase_add_loop_test(tc, a_context_that_cannot_be_opened_is_refused, 0,
+                        (int)(sizeof(opening) / sizeof(opening[0])));
+    tc = fx_tcase(s, "blocking", setup_cuda);
+    tcase_add_loop_test(tc, deadline_holds_while_the_driver_blocks, 0, 4);
+    tcase_add_test(tc, a_hung_driver_call_does_not_hang_destroy);
+    tcase_add_test(tc, a_driver_that_dies_costs_its_context);
+    tcase_add_test(tc, a_slow_driver_is_only_slow);
+    tc = fx_tcase(s, "waiting", setup_patient_cuda);
+    tcase_add_test(tc, a_wait_that_fails_only_wakes_the_drain);
+    tcase_add_test(tc, a_sleeping_drain_learns_of_a_sticky_error);
+    tc = fx_tcase(s, "pressure", setup_patient_cuda);
+    tcase_add_test(tc, a_full_stream_holds_back_nobody_and_drops_nothing);
+    return s;
+}
+
+VGPU_UNIT_MAIN(cuda_suite)
