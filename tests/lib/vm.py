@@ -32,18 +32,11 @@ import tap
 from agent import Agent, AgentError, poll
 from hosttsc import tsc_khz
 from qmp import Qmp, QmpError
+from shell import Shell, ShellError
 
 BOOT_TIMEOUT_S = 180  # a boot takes 3 s; a loaded machine may take long
 PCI_ID = "1234:7667"
 PR_SET_PDEATHSIG = 1
-
-CONTEXT_LINES = 10      # of the kernel's log, shown around a complaint
-
-# Lines that must not be in the log of a healthy kernel.
-KERNEL_TROUBLE = re.compile(
-    r"BUG:|WARNING:|Oops|general protection|Kernel panic|Call Trace|soft lockup|"
-    r"blocked for more than|refcount_t:|UBSAN:|kmemleak: .*fail|DMA-API: .*driver|"
-    r"DMAR:.*fault|swiotlb buffer is full|sysfs: cannot create duplicate")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,8 +46,7 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class GuestError(Exception):
-    """The guest did not do what it was asked."""
+GuestError = ShellError     # the guest did not do what it was asked
 
 
 @dataclasses.dataclass
@@ -131,7 +123,7 @@ def qemu_command(config, initrd, console, agent_fd, qmp_fd):
     return command + config.arguments
 
 
-class Guest:
+class Guest(Shell):
     """A running guest; see the module's text.  `with` boots and ends it."""
 
     def __init__(self, config, boot_timeout_s=BOOT_TIMEOUT_S):
@@ -216,20 +208,6 @@ class Guest:
         """Run a shell command in the guest: (exit status, output)."""
         return self.begin(command).wait(timeout_s)
 
-    def check(self, command, timeout_s=120):
-        """Run a shell command that must succeed; its output."""
-        status, output = self.run(command, timeout_s)
-        if status != 0:
-            raise GuestError(f"exit status {status} from: {command}\n{output}")
-        return output
-
-    def poll(self, command, timeout_s=60):
-        """Repeat a shell command until it succeeds; its output."""
-        def attempt():
-            status, output = self.run(command)
-            return (output,) if status == 0 else None
-        return poll(attempt, timeout_s, f"success of: {command}", interval_s=0.2)[0]
-
     def reset(self):
         """Reset the machine, as its button does, and wait for the next boot."""
         boots = self.agent.boots
@@ -251,17 +229,6 @@ class Guest:
     def driver_up(self, timeout_s=60):
         """Wait until the driver offers a usable device."""
         return self.poll("vgpu-info", timeout_s)
-
-    def kernel_log(self):
-        return self.check("dmesg")
-
-    def check_kernel_log(self):
-        """The kernel has nothing to complain about."""
-        lines = self.kernel_log().splitlines()
-        for number, line in enumerate(lines):
-            if KERNEL_TROUBLE.search(line):
-                context = lines[max(0, number - CONTEXT_LINES):number + 3 * CONTEXT_LINES]
-                raise GuestError("the kernel complains:\n" + "\n".join(context))
 
     # -- what it said ----------------------------------------------------
 

@@ -19,7 +19,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import images  # noqa: E402
 import tap  # noqa: E402
 from agent import AgentLost, AgentTimeout  # noqa: E402
-from vm import Config, Guest, GuestError, KERNEL_TROUBLE  # noqa: E402
+from shell import KERNEL_TROUBLE  # noqa: E402
+from vm import Config, Guest, GuestError  # noqa: E402
 
 RUN_TAP = os.path.join(images.TOP, "tests", "lib", "run-tap.py")
 SUM = os.path.join(images.TOP, "tests", "lib", "sum-results.py")

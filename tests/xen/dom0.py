@@ -28,18 +28,23 @@ import subprocess
 import tempfile
 import threading
 import time
+import types
 
 import images
 import tap
 from agent import Agent, AgentError, poll
+from shell import Shell, ShellError
 from vm import die_with_parent
 
 BOOT_TIMEOUT_S = 300    # 15 s alone; a loaded machine may take long
 GUESTS = 3              # relayed guest consoles
-CRASH = re.compile(r"Hardware Dom0 (crashed|halted)|Panic on CPU|Manual reset required|"
-                   r"Kernel panic|FATAL TRAP|Assertion '.*' failed at")
-TROUBLE = re.compile(r"\(XEN\).*\b(BUG|WARN) at |d0v\d+ .*BUG: |\bOops\b|Call Trace:|"
-                     r"blocked for more than|refcount_t:|soft lockup")
+# of Xen and Dom0; a guest's lines begin with its "(dN)"
+CRASH = re.compile(r"^(?!\(d\d).*(Hardware Dom0 (crashed|halted)|Panic on CPU|"
+                   r"Manual reset required|Kernel panic|FATAL TRAP|Assertion '.*' failed at)",
+                   re.MULTILINE)
+TROUBLE = re.compile(r"^(?!\(d\d).*((\(XEN\).*\b|\bkernel )(BUG|WARN) at |\bBUG: |\bOops\b|"
+                     r"Call Trace:|blocked for more than|refcount_t:|soft lockup)",
+                     re.MULTILINE)
 PROGRAMS = ("vgpud", "vgpuctl", "vgpu-dm")
 HERE = os.path.dirname(os.path.abspath(__file__))
 # what vgpud wants to know of users
@@ -47,7 +52,7 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/fals
 GROUP = "root:x:0:\nnogroup:x:65534:\n"
 
 
-class Dom0Error(Exception):
+class Dom0Error(ShellError):
     """Dom0 did not do what it was asked, or is gone."""
 
 
@@ -100,7 +105,7 @@ def dom0_image():
     return images.script("VGPU_XEN_DOM0", "build-xen-dom0.sh")
 
 
-class Dom0:
+class Dom0(Shell):
     """A running Xen with its Dom0; `with` boots and ends it.
 
     files: guest path -> host path, put into Dom0; missing programs of ours are
@@ -114,6 +119,7 @@ class Dom0:
         self.qemu_log_path = os.path.join(self.directory, "qemu.log")
         self.process = self.agent = None
         self.crash = None
+        self.crash_expected = False
         self.guests = []
         self.boot_s = None
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -249,20 +255,6 @@ class Dom0:
         except AgentError as error:
             raise Dom0Error(f"{self.crash or error}, during: {command}") from error
 
-    def check(self, command, timeout_s=180):
-        """Run a shell command that must succeed; its output."""
-        status, output = self.run(command, timeout_s)
-        if status != 0:
-            raise Dom0Error(f"exit status {status} from: {command}\n{output}")
-        return output
-
-    def poll(self, command, timeout_s=120):
-        """Repeat a shell command until it succeeds; its output."""
-        def attempt():
-            status, output = self.run(command)
-            return (output,) if status == 0 else None
-        return poll(attempt, timeout_s, f"success in Dom0 of: {command}", interval_s=0.3)[0]
-
     def put(self, path, text):
         """Write a file in Dom0."""
         self.check(f"cat >{path} <<'EOF'\n{text}\nEOF")
@@ -315,11 +307,12 @@ class Dom0:
             tap.diagnose("--- QEMU: " + file.read()[-2000:])
 
 
-class Domain:
+class Domain(Shell):
     """A domain that `xl create` made."""
 
     def __init__(self, dom0, name):
         self.dom0, self.name = dom0, name
+        self.config = types.SimpleNamespace(name=name)  # as a vm.Guest has it
         self.id = int(dom0.check(f"xl domid {name}"))
         self.agent = None
 
@@ -365,12 +358,6 @@ class Domain:
             return self.begin(command).wait(timeout_s)
         except AgentError as error:
             raise Dom0Error(f"{self.name}: {self.dom0.crash or error}") from error
-
-    def check(self, command, timeout_s=180):
-        status, output = self.run(command, timeout_s)
-        if status != 0:
-            raise Dom0Error(f"{self.name}: exit status {status} from: {command}\n{output}")
-        return output
 
     def destroy(self):
         """xl destroy, and wait until nothing of it is left."""

@@ -14,13 +14,15 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "vm"), os.path.join(HERE, "..", "lib")]
 
 # pylint: disable=wrong-import-position
 import images  # noqa: E402
 import tap  # noqa: E402
+from backend import Backend  # noqa: E402
 from dom0 import Dom0, Dom0Error, hvm_config  # noqa: E402
 from fastboot import Image  # noqa: E402
+from vmtest import EXAMPLES, PASSED, example_passes, last_line  # noqa: E402,F401
 
 TINY = "/guest/tiny.elf"    # path in Dom0
 FLAVOUR = "xen"             # the small kernel; VGPU_XEN_FLAVOUR names another
@@ -68,10 +70,13 @@ def dom0():
     return _dom0[0]
 
 
+backend = Backend(dom0)
+
+
 def report():
     """When Dom0 crashed, what the reader wants is its last words."""
     for running in _dom0:
-        if running.crash:
+        if running.crash and not running.crash_expected:
             running.diagnose()
 
 
