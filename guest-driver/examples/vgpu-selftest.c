@@ -5,6 +5,8 @@
  * of its own, and prints TAP.
  *
  *   vgpu-selftest [-d DEVICE] [-k DIR] [-l] [GROUP...]
+ *
+ * -x FD is for its own use: a test executes the program anew with a device open.
  */
 #include "st.h"
 
@@ -17,8 +19,8 @@
 #include <unistd.h>
 
 static const struct st_group *const groups[] = {
-    &st_group_ioctl, &st_group_mmap,    &st_group_queue,  &st_group_fork,
-    &st_group_copy,  &st_group_command, &st_group_module, &st_group_stress,
+    &st_group_ioctl,   &st_group_mmap,   &st_group_queue,  &st_group_fork, &st_group_copy,
+    &st_group_command, &st_group_module, &st_group_stress, &st_group_kill,
 };
 
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))
@@ -103,11 +105,12 @@ int main(int argc, char **argv)
 {
     int opt;
 
-    while ((opt = getopt(argc, argv, "d:k:lh")) != -1) {
+    while ((opt = getopt(argc, argv, "d:k:lx:h")) != -1) {
         switch (opt) {
         case 'd': st_options.device = optarg; break;
         case 'k': st_options.kernel_dir = optarg; break;
         case 'l': return list_all();
+        case 'x': return st_after_exec(optarg);
         default:
             fprintf(opt == 'h' ? stdout : stderr,
                     "usage: vgpu-selftest [-d DEVICE] [-k DIR] [-l] [GROUP|NAME...]\n");

@@ -18,12 +18,27 @@
 
 #define PIN_BATCH 4096	/* pages between two looks at signals */
 
+/**
+ * vgpu_buf_account - count pages of a buffer as locked memory of its program
+ * @buf: the buffer
+ * @pages: how many
+ *
+ * Returns -ENOMEM beyond RLIMIT_MEMLOCK; the kernel's log then names it, since the
+ * errno could mean any memory.
+ */
 int vgpu_buf_account(struct vgpu_buf *buf, unsigned long pages)
 {
-	int err = account_locked_vm(buf->ctx->mm, pages, true);
+	struct mm_struct *mm = buf->ctx->mm;
+	int err = account_locked_vm(mm, pages, true);
 
 	if (!err)
 		buf->accounted = pages;
+	else if (err == -ENOMEM)
+		dev_notice_ratelimited(&buf->ctx->vd->dev,
+				       "%s[%d]: a buffer of %lu pages refused: RLIMIT_MEMLOCK allows %lu, %lu are locked\n",
+				       current->comm, task_tgid_nr(current), pages,
+				       rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT,
+				       READ_ONCE(mm->locked_vm));
 	return err;
 }
 

@@ -39,7 +39,7 @@ struct st_group {
 };
 
 extern const struct st_group st_group_ioctl, st_group_mmap, st_group_queue, st_group_fork,
-    st_group_copy, st_group_command, st_group_module, st_group_stress;
+    st_group_copy, st_group_command, st_group_module, st_group_stress, st_group_kill;
 
 #define ST_GROUP(var, table)                                                                       \
     const struct st_group var = {.tests = table, .ntests = sizeof(table) / sizeof(table[0])}
@@ -61,6 +61,9 @@ _Noreturn void st_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)
         if (st_got != st_want)                                                                     \
             st_fail(__FILE__, __LINE__, "%s: %lld instead of %lld", what, st_got, st_want);        \
     } while (0)
+
+/* Of the test of exec(): the rest of it, in the new program.  Its exit status. */
+int st_after_exec(const char *fd);
 
 /* ---- a context by hand ---- */
 struct st_raw {

@@ -165,6 +165,42 @@ static void no_stale_pages(void)
     vgpu_close(bed.ctx);
 }
 
+/* The program takes registered memory away, and puts other memory in its place, while copies
+ * from it run: the device goes on with the pages that were registered. */
+static void unmapped_while_in_use(void)
+{
+    const size_t bytes = 2 << 20, copies = 16;
+    struct vgpu_host *host;
+    struct copy_bed bed;
+    uint8_t *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int err;
+
+    bed_open(&bed, 0);
+    ST_CHECK(mem != MAP_FAILED, "mmap: %s", strerror(errno));
+    st_pattern(mem, bytes, 11);
+    st_pattern(bed.src, bytes, 11);
+    err = vgpu_host_register(bed.ctx, mem, bytes, VGPU_BUF_DEVICE_READS, &host);
+    if (err == -EOPNOTSUPP)
+        st_skip("user memory can't be registered in this guest");
+    ST_EQUAL(err, 0, "registering");
+    for (size_t i = 0; i < copies; i++)
+        ST_EQUAL(vgpu_copy_h2d_async(bed.ctx, NULL, bed.dev, host, 0, bytes), 0, "h2d");
+    ST_CHECK(mmap(mem, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                  0) == mem,
+             "mmap over it: %s", strerror(errno));
+    memset(mem, 0x5a, bytes);
+    for (size_t i = 0; i < copies; i++)
+        ST_EQUAL(vgpu_copy_h2d_async(bed.ctx, NULL, bed.dev, host, 0, bytes), 0, "h2d");
+    ST_EQUAL(vgpu_sync(bed.ctx), 0, "sync");
+    memset(bed.dst, 0xa5, bytes + 2 * GUARD);
+    ST_EQUAL(vgpu_copy_d2h(bed.ctx, NULL, bed.dst + GUARD, bed.dev, bytes), 0, "d2h");
+    check_range(bed.dst, bed.src, GUARD, bytes, "unmapped in use");
+    ST_EQUAL(vgpu_host_free(host), 0, "vgpu_host_free");
+    for (size_t i = 0; i < bytes; i++)
+        ST_CHECK(mem[i] == 0x5a, "byte %zu of the new memory was written", i);
+    vgpu_close(bed.ctx);
+}
+
 static void fills(void)
 {
     static const uint32_t widths[] = {1, 2, 4};
@@ -233,6 +269,7 @@ static const struct st_test tests[] = {
     {"copy", "registered memory, odd sizes and offsets", registered},
     {"copy", "allocated buffers, asynchronously", allocated},
     {"copy", "registered pages are the program's pages", no_stale_pages},
+    {"copy", "registered memory unmapped while copies run", unmapped_while_in_use},
     {"copy", "fills of 1, 2 and 4 bytes", fills},
     {"copy", "overlapping copies on the device move", overlaps},
     {"copy", "new device memory holds zeroes", new_memory_is_clean},
