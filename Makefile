@@ -119,7 +119,8 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-fuzz check-qtest check-vm check-cuda \
-        check-xen check-long check-debug-kernel check-faults check-recovery check-ptx clean \
+        check-xen check-long check-debug-kernel check-faults check-recovery check-matrix \
+        check-ptx clean \
         run-unit run-daemon run-cuda run-ptx list-tests
 
 help:
@@ -137,6 +138,7 @@ help:
 	@echo "  make check-ptx     of the unit tests, those of the PTX machine"
 	@echo "  make check-faults  of the real guests, those in which something fails"
 	@echo "  make check-long    what takes longer: check-recovery (the back end killed 50 times),"
+	@echo "                     check-matrix (every kind of guest: processors, DMA, QEMU, memory, kernel),"
 	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
@@ -224,7 +226,7 @@ check-gpu-bundle: gpu-bundle programs
 check-qtest: qemu plugin programs
 	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs
-	@$(RUN_TAP) vm $(sort $(wildcard tests/vm/test_*.py))
+	@$(RUN_TAP) --jobs $(JOBS) vm $(sort $(wildcard tests/vm/test_*.py))
 
 # The kernel and the Dom0 come before the tests, whose time limit is not for building.
 check-xen: programs
@@ -240,13 +242,15 @@ check-faults: qemu plugin initramfs
 	@$(RUN_TAP) faults $(FAULT_TESTS)
 check-recovery: qemu plugin initramfs
 	@$(RUN_TAP) --timeout 7200 recovery tests/vm/long/test_recovery.py
+check-matrix: qemu plugin initramfs
+	@$(RUN_TAP) --timeout 7200 matrix tests/vm/long/test_matrix.py
 
 check-debug-kernel: qemu initramfs
 	@scripts/setup.sh guest-kernel
 	@scripts/build-kernel.sh debug
 	@$(RUN_TAP) --timeout 7200 debug-kernel tests/vm/long/test_debug_kernel.py
 check-long:
-	@rc=0; for g in check-recovery check-debug-kernel; do \
+	@rc=0; for g in check-recovery check-matrix check-gpu-bundle check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
 CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda-daemon cuda qtest vm xen

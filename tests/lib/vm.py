@@ -63,6 +63,7 @@ class Config:
     vgpu_load: bool = True      # let init load the driver
     swiotlb_force: bool = False
     viommu: bool = False
+    viommu_lazy: bool = False   # unmapped DMA addresses stay reachable for a while
     hotplug_ports: int = 0      # empty PCIe root ports rp0, rp1, ...
     allow_reboot: bool = False  # a reset restarts the guest instead of ending QEMU
     memory: str = "shared"      # else "private" (a memfd, unshared), "anonymous"
@@ -81,7 +82,7 @@ class Config:
         if self.swiotlb_force:
             words.append("swiotlb=force")
         if self.viommu:
-            words += ["intel_iommu=on", "iommu.strict=1"]
+            words += ["intel_iommu=on", f"iommu.strict={0 if self.viommu_lazy else 1}"]
         return " ".join(words + ([self.append] if self.append else []))
 
     def device(self):

@@ -21,6 +21,8 @@ PASSED = re.compile(rf"1:.+ PASSED: \d+ elements, 0 errors \({EXECUTOR}\)")
 # every example, small enough to take a second or two in an emulated guest
 EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce")
 
+SELFTEST_TIMEOUT_S = 800
+
 # what a VM can hold, as vgpuctl names it
 RESOURCES = ("contexts", "memory_bytes", "buffers", "exec_processes")
 
@@ -78,3 +80,28 @@ def wait_held(daemon, name, condition, what, timeout_s=60):
     """Wait until the VM's accounting meets the condition; the accounting."""
     return poll(lambda: (lambda vm: vm if condition(vm) else None)(daemon.vm(name)),
                 timeout_s, f"VM {name}: {what}")
+
+
+def judge(status, output, listed):
+    """The inner TAP must report exactly the listed tests, none failed."""
+    results = re.findall(r"^(not ok|ok) \d+ - (.*?)( # SKIP.*)?$", output, re.MULTILINE)
+    failed = [name for result, name, _ in results if result == "not ok"]
+    skipped = [name for result, name, skip in results if skip]
+    plan = re.findall(r"^1\.\.(\d+)$", output, re.MULTILINE)
+    tap.diagnose(f"{len(results)} tests inside, {len(failed)} failed, {len(skipped)} skipped"
+                 + "".join(f"\nskipped: {name}" for name in skipped))
+    if failed or status != 0:
+        tap.fail(f"exit status {status}, failed: {failed}; output:\n{output}")
+    tap.equal(plan, [str(len(results))], "the inner plan")
+    tap.equal(sorted(name for _, name, _ in results), sorted(listed), "the tests inside")
+
+
+def runs_selftest(daemon, guest):
+    """vgpu-selftest with all its tests; the guest is as clean afterwards as before."""
+    listed = guest.check("vgpu-selftest -l").splitlines()
+    tap.true(listed, "vgpu-selftest has tests")
+    judge(*guest.run("vgpu-selftest", SELFTEST_TIMEOUT_S), listed)
+    tap.contains(guest.kernel_log(), "refused: RLIMIT_MEMLOCK allows", "the kernel's log")
+    wait_idle(daemon, "A")
+    example_passes(guest, "vecadd -n 1024")
+    guest.check_kernel_log()
