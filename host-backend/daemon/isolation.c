@@ -6,6 +6,7 @@
  * the user clears the parent-death signal and the dumpable flag, so both are set after it.
  */
 #include <daemon/isolation.h>
+#include <vgpu/hw.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +19,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define ISOLATION_MAX_FDS 4096u
+/* Private memory of an exec process beside device memory: code, images of modules, stacks. */
+#define ISOLATION_EXEC_BYTES (4ull << 30)
 
 static VGPU_MUST_CHECK int isolate_untraceable(void)
 {
@@ -52,43 +56,70 @@ int vgpu_isolate_namespaces(void)
     return unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) ? -errno : 0;
 }
 
-int vgpu_isolate_root(const char *parent)
+int vgpu_isolate_empty_dir(const char *parent)
 {
     char path[256];
-    int dir, ret = 0;
+    int dir, ret;
 
     if (snprintf(path, sizeof(path), "%s/.root-XXXXXX", parent) >= (int)sizeof(path))
         return -ENAMETOOLONG;
-    dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
+    if (!mkdtemp(path))
         return -errno;
-    if (!mkdtemp(path)) {
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* Who enters it later is another user. */
+    ret = dir < 0 || fchmod(dir, 0555) ? -errno : 0;
+    if (rmdir(path) && !ret)
         ret = -errno;
-        goto out_close;
-    }
-    if (chroot(path) || chdir("/"))
-        ret = -errno;
-    if (unlinkat(dir, path + strlen(parent) + 1, AT_REMOVEDIR) && !ret)
-        ret = -errno;
+    if (!ret)
+        return dir;
+    if (dir >= 0)
+        close(dir);
+    return ret;
+}
 
-out_close:
+int vgpu_isolate_root(int dir)
+{
+    int ret = fchdir(dir) || chroot(".") ? -errno : 0;
+
     close(dir);
     return ret;
 }
 
-/* What is left after the user was changed: nothing, if that user is not root. */
-static VGPU_MUST_CHECK int isolate_capabilities(void)
+/* ---- The user ---- */
+
+/* The capabilities of this thread: none, or one. */
+static VGPU_MUST_CHECK int isolate_set_capabilities(uint32_t kept)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct none[2] = {{0}, {0}};
+    const struct __user_cap_data_struct data[2] = {
+        {.effective = kept, .permitted = kept, .inheritable = kept}, {0}};
 
-    return syscall(SYS_capset, &header, none) ? -errno : 0;
+    return syscall(SYS_capset, &header, data) ? -errno : 0;
 }
 
-int vgpu_isolate_user(uid_t uid, gid_t gid)
+int vgpu_isolate_capabilities(void)
 {
-    int ret;
+    return isolate_set_capabilities(0);
+}
 
+/* To be inheritable a capability must be in the bounding set, which is about to be emptied. */
+static VGPU_MUST_CHECK int isolate_add_inheritable(uint32_t kept)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+
+    if (syscall(SYS_capget, &header, data))
+        return -errno;
+    data[0].inheritable |= kept;
+    return syscall(SYS_capset, &header, data) ? -errno : 0;
+}
+
+static VGPU_MUST_CHECK int isolate_drop_user(uid_t uid, gid_t gid, uint32_t kept)
+{
+    int ret = kept ? isolate_add_inheritable(kept) : 0;
+
+    if (ret)
+        return ret;
     if (setgroups(0, NULL) || setresgid(gid, gid, gid))
         return -errno;
     /* The bounding set needs CAP_SETPCAP, which goes with the user. */
@@ -96,12 +127,26 @@ int vgpu_isolate_user(uid_t uid, gid_t gid)
         if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) && errno != EINVAL)
             return -errno;
     }
-    if (setresuid(uid, uid, uid))
+    if ((kept && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)) || setresuid(uid, uid, uid))
         return -errno;
-    ret = isolate_capabilities();
-    if (ret)
-        return ret;
-    return isolate_untraceable();
+    ret = isolate_set_capabilities(kept);
+    if (!ret && kept && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0))
+        ret = -errno;
+    return ret ? ret : isolate_untraceable();
+}
+
+int vgpu_isolate_user(uid_t uid, gid_t gid)
+{
+    return isolate_drop_user(uid, gid, 0);
+}
+
+int vgpu_isolate_user_but_root(uid_t uid, gid_t gid)
+{
+    int ret = isolate_drop_user(uid, gid, 1u << CAP_SYS_CHROOT);
+
+    if (!ret && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_CHROOT, 0, 0))
+        ret = -errno;
+    return ret;
 }
 
 int vgpu_isolate_tie(pid_t parent)
@@ -109,4 +154,19 @@ int vgpu_isolate_tie(pid_t parent)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
         return -errno;
     return getppid() == parent ? 0 : -ESRCH;
+}
+
+int vgpu_isolate_exec(uint32_t exec_kind, uint64_t memory_limit)
+{
+    struct rlimit data;
+
+    /* A driver reserves what it likes, and so do sanitizers. */
+    if (exec_kind != VGPU_EXEC_CUDA && !VGPU_SANITIZED) {
+        if (__builtin_add_overflow(memory_limit, ISOLATION_EXEC_BYTES, &data.rlim_max))
+            data.rlim_max = RLIM_INFINITY;
+        data.rlim_cur = data.rlim_max;
+        if (setrlimit(RLIMIT_DATA, &data))
+            return -errno;
+    }
+    return vgpu_isolate_exec_syscalls(exec_kind);
 }

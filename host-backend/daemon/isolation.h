@@ -7,9 +7,11 @@
  *   3 user         started as root: another user, no capabilities; dies with its parent
  *   4 system calls an allow-list (isolation_seccomp.c), the last thing before guest data
  *
- * vm process: 1, 2, 3, 4.  Its spawner: 1, 2 without the root directory (it starts a program), 3.
- * exec process: inherits those, then 4 by vgpu_exec_set_lockdown(); a cuda executor's driver opens
- * devices at any time, so its list only refuses what no driver does.
+ * vm process: 1, 2, 3, 4.  Its spawner: 1, 2 without the root directory (it starts a program), 3, and
+ * of the capabilities it keeps the one to change its root, for the programs it starts.  exec process:
+ * inherits those, enters the empty root and drops that capability as the first thing it does, then 4
+ * with a limit of private memory by vgpu_exec_set_lockdown().  A cuda executor's driver opens devices
+ * at any time: it keeps its root, has no such limit, and its list only refuses what no driver does.
  */
 #ifndef VGPU_DAEMON_ISOLATION_H
 #define VGPU_DAEMON_ISOLATION_H
@@ -36,14 +38,22 @@
 /* All return 0 or -errno; the caller must not go on after a failure. */
 VGPU_MUST_CHECK int vgpu_isolate_start(void);
 VGPU_MUST_CHECK int vgpu_isolate_namespaces(void);
-/* The new root is a directory made below `parent` and removed again: empty for ever. */
-VGPU_MUST_CHECK int vgpu_isolate_root(const char *parent);
+/* A directory made below `parent` and removed again, so empty for ever: its descriptor, or -errno. */
+VGPU_MUST_CHECK int vgpu_isolate_empty_dir(const char *parent);
+/* Make the directory the root, and close it. */
+VGPU_MUST_CHECK int vgpu_isolate_root(int dir);
 VGPU_MUST_CHECK int vgpu_isolate_user(uid_t uid, gid_t gid);
+/* The same, but programs started from here may still do vgpu_isolate_root(), and then drop that right
+ * with vgpu_isolate_capabilities(). */
+VGPU_MUST_CHECK int vgpu_isolate_user_but_root(uid_t uid, gid_t gid);
+/* None left, of this thread. */
+VGPU_MUST_CHECK int vgpu_isolate_capabilities(void);
 /* Dies when its parent does; -ESRCH: the parent is not `parent` any more. */
 VGPU_MUST_CHECK int vgpu_isolate_tie(pid_t parent);
 
 VGPU_MUST_CHECK int vgpu_isolate_vm_syscalls(void);
-/* Fits vgpu_exec_set_lockdown(). */
 VGPU_MUST_CHECK int vgpu_isolate_exec_syscalls(uint32_t exec_kind);
+/* Fits vgpu_exec_set_lockdown(): the memory limit, then the system calls. */
+VGPU_MUST_CHECK int vgpu_isolate_exec(uint32_t exec_kind, uint64_t memory_limit);
 
 #endif /* VGPU_DAEMON_ISOLATION_H */

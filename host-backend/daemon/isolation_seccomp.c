@@ -2,11 +2,15 @@
 /*
  * Stage 4 of self-isolation: which system calls the processes may make.
  *
- * What is not listed fails with EPERM and is logged by the kernel's audit: a refused call
- * is a sign of attack or of a libc that works differently, and killing the vm process for
- * the latter would take a device from a guest that did nothing.  mmap() and mprotect() are
- * allowed without PROT_EXEC only.  clone3 answers ENOSYS, so that libc falls back to clone,
- * whose flags can be looked at.
+ * What is not listed fails with EPERM: a refused call is a sign of attack or of a libc that works
+ * differently, and killing the vm process for the latter would take a device from a guest that did
+ * nothing.  The first such call is logged: the filter answers with SIGSYS, whose handler writes a
+ * line and makes the call fail.  (Who took the process over can do away with the handler; the call is
+ * refused all the same, and kernel audit has it.)  mmap() and mprotect() are allowed without PROT_EXEC
+ * only.  clone3 answers ENOSYS, so that libc falls back to clone, whose flags can be looked at; clone
+ * fails without the signal, which libc has blocked there.  tgkill is for abort().
+ *
+ * The cuda executor's list has plain EPERM: its driver's threads block signals.
  *
  * Sanitizer builds run without the filter: their run time makes calls of its own.
  */
@@ -17,8 +21,13 @@
 #include <errno.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 /* Memory, waiting, and what talks over descriptors that are there already. */
 static const int seccomp_common[] = {
@@ -124,6 +133,93 @@ static const int seccomp_cuda_refused[] = {
     SCMP_SYS(perf_event_open),
 };
 
+/* ---- What was refused ---- */
+
+#if defined(__x86_64__)
+#define SECCOMP_REFUSED SCMP_ACT_TRAP
+
+/* What an intruder tries, by name; everything else by number. */
+static const struct {
+    int number;
+    const char *name;
+} seccomp_names[] = {
+    {SCMP_SYS(open), "open"},
+    {SCMP_SYS(openat), "openat"},
+    {SCMP_SYS(socket), "socket"},
+    {SCMP_SYS(connect), "connect"},
+    {SCMP_SYS(execve), "execve"},
+    {SCMP_SYS(ptrace), "ptrace"},
+    {SCMP_SYS(kill), "kill"},
+    {SCMP_SYS(mmap), "mmap (of executable memory)"},
+    {SCMP_SYS(mprotect), "mprotect (to executable)"},
+    {SCMP_SYS(process_vm_readv), "process_vm_readv"},
+    {SCMP_SYS(prlimit64), "prlimit64"},
+    {SCMP_SYS(ioctl), "ioctl"},
+};
+
+/* Made beforehand: the handler can't. */
+static char seccomp_line[256];
+static size_t seccomp_line_bytes;
+static atomic_flag seccomp_said = ATOMIC_FLAG_INIT;
+
+static size_t seccomp_describe(int number, char *out)
+{
+    char digits[12];
+    size_t n = 0, d = 0;
+
+    for (size_t i = 0; i < sizeof(seccomp_names) / sizeof(seccomp_names[0]); i++) {
+        if (seccomp_names[i].number == number) {
+            n = strlen(seccomp_names[i].name);
+            memcpy(out, seccomp_names[i].name, n);
+            return n;
+        }
+    }
+    for (unsigned int left = (unsigned int)number; left || !d; left /= 10)
+        digits[d++] = (char)('0' + left % 10);
+    while (d)
+        out[n++] = digits[--d];
+    return n;
+}
+
+static void seccomp_sigsys(int signal_number, siginfo_t *info, void *context)
+{
+    ucontext_t *uc = context;
+    char line[sizeof(seccomp_line) + 64];
+    size_t n = seccomp_line_bytes - 1;
+
+    (void)signal_number;
+    uc->uc_mcontext.gregs[REG_RAX] = -EPERM;
+    if (atomic_flag_test_and_set(&seccomp_said))
+        return;
+    memcpy(line, seccomp_line, n);
+    n += seccomp_describe(info->si_syscall, line + n);
+    line[n++] = '\n';
+    if (write(STDERR_FILENO, line, n) < 0)
+        return;
+}
+
+static VGPU_MUST_CHECK int seccomp_watch(void)
+{
+    struct sigaction sa = {.sa_sigaction = seccomp_sigsys, .sa_flags = SA_SIGINFO};
+
+    seccomp_line_bytes =
+        vgpu_log_compose(seccomp_line, sizeof(seccomp_line), VGPU_LOG_WARN,
+                         "refused a system call that no good code makes here (only the first "
+                         "is logged): ");
+    sigemptyset(&sa.sa_mask);
+    return sigaction(SIGSYS, &sa, NULL) ? -errno : 0;
+}
+#else
+#define SECCOMP_REFUSED SCMP_ACT_ERRNO(EPERM)
+
+static VGPU_MUST_CHECK int seccomp_watch(void)
+{
+    return 0;
+}
+#endif
+
+/* ---- The filters ---- */
+
 static VGPU_MUST_CHECK int seccomp_add(scmp_filter_ctx ctx, uint32_t action, const int *calls,
                                        size_t count)
 {
@@ -147,13 +243,33 @@ static VGPU_MUST_CHECK int seccomp_add_memory(scmp_filter_ctx ctx)
     return ret;
 }
 
-/* Threads of this process, and only those. */
-static VGPU_MUST_CHECK int seccomp_add_threads(scmp_filter_ctx ctx)
+/* Threads of this process, or none; never another process. */
+static VGPU_MUST_CHECK int seccomp_add_threads(scmp_filter_ctx ctx, bool threads)
 {
-    int ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-                               SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+    int ret = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                               SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
 
+    if (!ret)
+        ret =
+            seccomp_rule_add(ctx, threads ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone),
+                             1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     return ret ? ret : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
+/* What all allow-lists have. */
+static VGPU_MUST_CHECK int seccomp_add_common(scmp_filter_ctx ctx, bool threads)
+{
+    int ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_common,
+                          sizeof(seccomp_common) / sizeof(seccomp_common[0]));
+
+    if (!ret)
+        ret = seccomp_add_memory(ctx);
+    if (!ret)
+        ret = seccomp_add_threads(ctx, threads);
+    if (!ret)
+        ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+    return ret ? ret : seccomp_watch();
 }
 
 static VGPU_MUST_CHECK int seccomp_finish(scmp_filter_ctx ctx, int ret)
@@ -178,16 +294,13 @@ int vgpu_isolate_vm_syscalls(void)
         vgpu_log(VGPU_LOG_WARN, "sanitizer build: no system call filter");
         return 0;
     }
-    ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    ctx = seccomp_init(SECCOMP_REFUSED);
     if (!ctx)
         return -ENOMEM;
-    ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_common,
-                      sizeof(seccomp_common) / sizeof(seccomp_common[0]));
+    ret = seccomp_add_common(ctx, false);
     if (!ret)
         ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_vm,
                           sizeof(seccomp_vm) / sizeof(seccomp_vm[0]));
-    if (!ret)
-        ret = seccomp_add_memory(ctx);
     return seccomp_finish(ctx, ret);
 }
 
@@ -218,17 +331,12 @@ int vgpu_isolate_exec_syscalls(uint32_t exec_kind)
         return 0;
     if (exec_kind == VGPU_EXEC_CUDA)
         return isolate_cuda_syscalls();
-    ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    ctx = seccomp_init(SECCOMP_REFUSED);
     if (!ctx)
         return -ENOMEM;
-    ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_common,
-                      sizeof(seccomp_common) / sizeof(seccomp_common[0]));
+    ret = seccomp_add_common(ctx, true);
     if (!ret)
         ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_cpu,
                           sizeof(seccomp_cpu) / sizeof(seccomp_cpu[0]));
-    if (!ret)
-        ret = seccomp_add_memory(ctx);
-    if (!ret)
-        ret = seccomp_add_threads(ctx);
     return seccomp_finish(ctx, ret);
 }

@@ -39,24 +39,29 @@ uint32_t vgpu_log_get_debug(void)
     return log_state.debug;
 }
 
-static void log_line(enum vgpu_log_level level, const char *suffix, const char *fmt, va_list ap)
+size_t vgpu_log_compose(char *line, size_t room, enum vgpu_log_level level, const char *text)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
-    char line[LOG_LINE];
-    int n = snprintf(line, sizeof(line), "vgpud[%d]: %s: %s", (int)getpid(), names[level],
-                     log_state.tag);
+    int length = snprintf(line, room, "vgpud[%d]: %s: %s%s", (int)getpid(), names[level],
+                          log_state.tag, text);
+    size_t n = length < (int)room - 1 ? (size_t)length : room - 1;
 
-    n += vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, ap);
-    if (n < (int)sizeof(line))
-        n += snprintf(line + n, sizeof(line) - (size_t)n, "%s", suffix);
-    if (n > (int)sizeof(line) - 1)
-        n = (int)sizeof(line) - 1;
-    for (int i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (line[i] < ' ' || line[i] > '~')
             line[i] = '?';
     }
     line[n++] = '\n';
-    if (write(STDERR_FILENO, line, (size_t)n) < 0)
+    return n;
+}
+
+static void log_line(enum vgpu_log_level level, const char *suffix, const char *fmt, va_list ap)
+{
+    char text[LOG_LINE], line[LOG_LINE];
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
+
+    if (n < (int)sizeof(text))
+        snprintf(text + n, sizeof(text) - (size_t)n, "%s", suffix);
+    if (write(STDERR_FILENO, line, vgpu_log_compose(line, sizeof(line), level, text)) < 0)
         return; /* nowhere left to complain */
 }
 

@@ -14,6 +14,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum vgpu_log_level { VGPU_LOG_ERROR, VGPU_LOG_WARN, VGPU_LOG_INFO, VGPU_LOG_DEBUG };
@@ -40,6 +41,10 @@ void vgpu_log_limited(struct vgpu_log_limit *limit, enum vgpu_log_level level, c
     __attribute__((format(printf, 3, 4)));
 /* Shown only with that switch on, whatever the level. */
 void vgpu_debug(uint32_t path, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A line as vgpu_log() writes it, with its newline, for who can't call that: a signal handler.  How long
+ * it is; `line` has at least 2 bytes. */
+size_t vgpu_log_compose(char *line, size_t room, enum vgpu_log_level level, const char *text);
 
 /* May a line of this source be written now? For tests, `now_ms` is the caller's. */
 bool vgpu_log_limit_pass(struct vgpu_log_limit *limit, uint64_t now_ms, uint32_t *left_out);

@@ -169,11 +169,11 @@ int vgpu_spawner_main(int sock, const struct vgpu_spawner_config *config)
     for (;;) {
         char role[] = "--role=exec";
         char name[] = "vgpud";
-        char kind[16], vm[72], ctx[16];
-        char *argv[] = {name, role, kind, vm, ctx, NULL};
+        char kind[16], vm[72], ctx[16], rooted[] = VGPU_ROLE_EXEC_ROOTED;
+        char *argv[] = {name, role, kind, vm, ctx, config->root_fd < 0 ? NULL : rooted, NULL};
         struct vgpu_spawn_request req;
         struct vgpu_spawn_answer ans = {0};
-        int fds[2], pidfd = -1;
+        int fds[3], pidfd = -1;
         int ret = vgpu_msg_recv(sock, &req, sizeof(req), &fds[0]);
 
         if (ret == -ECONNRESET)
@@ -181,12 +181,14 @@ int vgpu_spawner_main(int sock, const struct vgpu_spawner_config *config)
         if (ret || fds[0] < 0)
             return 1;
         fds[1] = config->lock_fd;
+        fds[2] = config->root_fd;
         snprintf(kind, sizeof(kind), "%s", config->kind);
         snprintf(vm, sizeof(vm), "%s", config->vm_name);
         snprintf(ctx, sizeof(ctx), "ctx%u", req.ctx);
         ans.ctx = req.ctx;
         ans.serial = req.serial;
-        ans.pid = (int32_t)vgpu_spawn(config->exe_fd, argv, fds, 2, 1, &pidfd);
+        ans.pid =
+            (int32_t)vgpu_spawn(config->exe_fd, argv, fds, config->root_fd < 0 ? 2 : 3, 1, &pidfd);
         close(fds[0]);
         ret = vgpu_msg_send(sock, &ans, sizeof(ans), ans.pid > 0 ? pidfd : -1);
         if (pidfd >= 0)

@@ -32,6 +32,9 @@ VGPU_MUST_CHECK pid_t vgpu_spawn(int exe_fd, char *const argv[], const int *fds,
 /* Close every descriptor from `first` up. */
 void vgpu_close_from(unsigned int first);
 
+/* The last argument of an exec process that was given VGPU_XFD_ROOT. */
+#define VGPU_ROLE_EXEC_ROOTED "rooted"
+
 struct vgpu_spawn_request {
     uint32_t ctx;
     uint32_t serial; /* returned in the answer */
@@ -48,6 +51,7 @@ struct vgpu_spawner_config {
     int lock_fd;
     const char *kind; /* executor's name */
     const char *vm_name;
+    int root_fd; /* exec processes make this directory their root; -1: they keep theirs */
 };
 
 /*

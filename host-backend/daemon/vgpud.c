@@ -7,7 +7,9 @@
  */
 #include <daemon/isolation.h>
 #include <daemon/server.h>
+#include <daemon/spawn.h>
 #include <exec/process.h>
+#include <exec/proto.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -96,11 +98,16 @@ static int role_exec(char **argv)
              argv[3] && argv[4] ? argv[4] : "?");
     vgpu_log_setup(VGPU_LOG_INFO, 0, tag);
     ret = vgpu_isolate_start();
+    if (!ret && argv[3] && argv[4] && argv[5] && !strcmp(argv[5], VGPU_ROLE_EXEC_ROOTED)) {
+        ret = vgpu_isolate_root(VGPU_XFD_ROOT);
+        if (!ret)
+            ret = vgpu_isolate_capabilities();
+    }
     if (!ret)
         ret = vgpu_isolate_tie(getppid());
     if (ret)
         return role_fail("exec process", ret);
-    vgpu_exec_set_lockdown(vgpu_isolate_exec_syscalls);
+    vgpu_exec_set_lockdown(vgpu_isolate_exec);
     return vgpu_exec_main();
 }
 

@@ -188,7 +188,7 @@ static VGPU_MUST_CHECK int vm_read_setup(struct vgpu_vm_setup *setup)
 }
 
 /* The spawner's whole life, in the child. Does not return. */
-static void vm_run_spawner(struct vm *vm, int sock, pid_t parent)
+static void vm_run_spawner(struct vm *vm, int sock, int root_fd, pid_t parent)
 {
     const struct vgpu_vm_setup *setup = &vm->setup;
     const struct vgpu_spawner_config config = {
@@ -196,6 +196,7 @@ static void vm_run_spawner(struct vm *vm, int sock, pid_t parent)
         .lock_fd = VGPU_VMFD_LOCK,
         .kind = setup->config.executor,
         .vm_name = setup->config.name,
+        .root_fd = root_fd,
     };
     int ret = 0;
 
@@ -203,7 +204,8 @@ static void vm_run_spawner(struct vm *vm, int sock, pid_t parent)
     close(VGPU_VMFD_CONTROL);
     close(VGPU_VMFD_CLIENT);
     if (setup->drop_user)
-        ret = vgpu_isolate_user(setup->uid, setup->gid);
+        ret = root_fd < 0 ? vgpu_isolate_user(setup->uid, setup->gid)
+                          : vgpu_isolate_user_but_root(setup->uid, setup->gid);
     if (!ret)
         ret = vgpu_isolate_tie(parent);
     if (ret) {
@@ -213,7 +215,8 @@ static void vm_run_spawner(struct vm *vm, int sock, pid_t parent)
     _exit(vgpu_spawner_main(sock, &config));
 }
 
-static VGPU_MUST_CHECK int vm_start_spawner(struct vm *vm)
+/* `root_fd`: an empty directory, or -1. */
+static VGPU_MUST_CHECK int vm_start_spawner(struct vm *vm, int root_fd)
 {
     pid_t self = getpid();
     int pair[2];
@@ -226,7 +229,9 @@ static VGPU_MUST_CHECK int vm_start_spawner(struct vm *vm)
         return -errno;
     if (!pid) {
         close(pair[0]);
-        vm_run_spawner(vm, pair[1], self);
+        /* A GPU's driver needs the file system. */
+        vm_run_spawner(vm, pair[1], vm->setup.config.exec_kind == VGPU_EXEC_CUDA ? -1 : root_fd,
+                       self);
     }
     close(pair[1]);
     close(VGPU_VMFD_EXE);
@@ -238,14 +243,18 @@ static VGPU_MUST_CHECK int vm_start_spawner(struct vm *vm)
 static VGPU_MUST_CHECK int vm_isolate(struct vm *vm, pid_t parent)
 {
     const struct vgpu_vm_setup *setup = &vm->setup;
-    int ret = vgpu_isolate_start();
+    int root_fd = -1, ret = vgpu_isolate_start();
 
     if (!ret && setup->drop_user)
         ret = vgpu_isolate_namespaces();
+    if (!ret && setup->drop_user) {
+        root_fd = vgpu_isolate_empty_dir(setup->runtime_dir);
+        ret = root_fd < 0 ? root_fd : 0;
+    }
     if (!ret)
-        ret = vm_start_spawner(vm);
+        ret = vm_start_spawner(vm, root_fd);
     if (!ret && setup->drop_user)
-        ret = vgpu_isolate_root(setup->runtime_dir);
+        ret = vgpu_isolate_root(root_fd);
     if (!ret && setup->drop_user)
         ret = vgpu_isolate_user(setup->uid, setup->gid);
     if (!ret)

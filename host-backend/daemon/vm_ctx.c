@@ -220,7 +220,7 @@ void vm_spawner_event(void *opaque, uint32_t events)
         vm_close(vm, "no executor can be started any more");
         return;
     }
-    ctx = &vm->ctxs[ans.ctx];
+    ctx = &vm->ctxs[ans.ctx]; /* the spawner, which sees no guest data, repeats what it was asked */
     if (ans.pid < 0) {
         vm_ctx_lose(ctx, VGPU_ST_HOST_RESOURCES, 0, strerror(-ans.pid), true);
         ctx_reaped(ctx);

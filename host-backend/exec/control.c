@@ -53,13 +53,29 @@ static void control_close_fds(struct vgpu_control *control)
     control->in.fd_count = 0;
 }
 
-static uint16_t control_buf_begin(struct vgpu_control *control)
+/* A number is free again when its DROP has been answered: that answer waits for the slot to be empty. */
+static bool control_drop_is_owed(const struct vgpu_control *control, uint32_t id)
+{
+    for (uint32_t i = 0; i < control->count; i++) {
+        const struct vgpu_control_answer *a =
+            &control->answers[(control->first + i) % VGPU_CONTROL_ANSWERS];
+
+        if (a->waits && a->wait_buf == id)
+            return true;
+    }
+    return false;
+}
+
+static enum vgpu_control_result control_buf_begin(struct vgpu_control *control)
 {
     struct vgpu_xin *in = &control->in;
     uint32_t fd_count = in->fd_count;
 
+    if (control_drop_is_owed(control, in->msg.u.buf.id))
+        return VGPU_CONTROL_BAD;
     in->fd_count = 0; /* taken over */
-    return vgpu_gbufs_begin(control->bufs, &in->msg.u.buf, in->fds, fd_count);
+    control_answer(control, vgpu_gbufs_begin(control->bufs, &in->msg.u.buf, in->fds, fd_count));
+    return VGPU_CONTROL_OK;
 }
 
 static void control_buf_drop(struct vgpu_control *control)
@@ -98,7 +114,7 @@ static enum vgpu_control_result control_handle(struct vgpu_control *control)
     uint32_t id = in->msg.u.buf.id;
 
     switch (in->msg.type) {
-    case VGPU_X_BUF_BEGIN: control_answer(control, control_buf_begin(control)); break;
+    case VGPU_X_BUF_BEGIN: return control_buf_begin(control);
     case VGPU_X_BUF_ADD:
         control_answer(control, vgpu_gbufs_add(control->bufs, id, in->runs, in->msg.run_count));
         break;

@@ -68,13 +68,13 @@ struct exec_process {
     bool stopping;      /* told so while waiting for a quota answer */
 };
 
-static int (*process_lockdown)(uint32_t exec_kind);
+static int (*process_lockdown)(uint32_t exec_kind, uint64_t memory_limit);
 
 /* For the signal handler. */
 static int sigbus_fd = -1;
 static struct vgpu_xmsg sigbus_msg;
 
-void vgpu_exec_set_lockdown(int (*lockdown)(uint32_t exec_kind))
+void vgpu_exec_set_lockdown(int (*lockdown)(uint32_t exec_kind, uint64_t memory_limit))
 {
     process_lockdown = lockdown;
 }
@@ -481,7 +481,7 @@ static int start_attach(struct exec_process *p)
         .vm_held = process_vm_held,
         .opaque = p,
     };
-    int rc = process_lockdown ? process_lockdown(p->start.exec_kind) : 0;
+    int rc = process_lockdown ? process_lockdown(p->start.exec_kind, p->start.memory_limit) : 0;
 
     if (rc < 0) {
         process_log(p, "cannot lock the process in: %s", strerror(-rc));

@@ -20,10 +20,10 @@ int vgpu_exec_probe_main(void);
 
 /*
  * What the program around an exec process does to lock itself in (system call filter and the
- * like).  Called once by vgpu_exec_main(), with the kind of executor (VGPU_EXEC_*), when the
- * executor is open and its threads run, before the first byte of guest memory is read.  0 or
+ * like).  Called once by vgpu_exec_main(), with the kind of executor (VGPU_EXEC_*) and the VM's limit
+ * of device memory in bytes, when the executor is open and its threads run, before the first byte of guest memory is read.  0 or
  * -errno; a failure ends the process.  Filters must cover all threads (TSYNC).  Default: none.
  */
-void vgpu_exec_set_lockdown(int (*lockdown)(uint32_t exec_kind));
+void vgpu_exec_set_lockdown(int (*lockdown)(uint32_t exec_kind, uint64_t memory_limit));
 
 #endif /* VGPU_EXEC_PROCESS_H */

@@ -25,6 +25,7 @@
 
 #define VGPU_XFD_SOCKET 3 /* the socket's number in a fresh exec process */
 #define VGPU_XFD_LOCK   4 /* the VM's generation lock, inherited and never touched */
+#define VGPU_XFD_ROOT   5 /* told so by its arguments: the directory to make its root */
 
 #define VGPU_X_MAX_FDS  64
 #define VGPU_X_MAX_RUNS 1024 /* per message; larger buffers take several BUF_ADD */

@@ -11,9 +11,18 @@ DAEMON_TESTS += $$(O)/daemon-test/$(1)
 $$(eval $$(call vgpu_link,daemon-$(1),daemon-test/$(1),tests/daemon/test_$(1).c,daemonfix guestsim,-lcheck -lsubunit -ljson-c -lm -lrt -lpthread,-Itests/lib))
 endef
 
+# vgpud with an executor that does what it likes (rogue/rogue.c).
+$(eval $(call vgpu_link,vgpud-rogue,daemon-test/vgpud-rogue,tests/daemon/rogue/rogue.c $(DAEMON_DIR)/vgpud.c,$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
+$(O)/daemon-test/hostile: $(O)/daemon-test/vgpud-rogue
+
 DAEMON_TESTS :=
 $(foreach t,$(patsubst tests/daemon/test_%.c,%,$(sort $(wildcard tests/daemon/test_*.c))),$(eval $(call daemon_test,$(t))))
 # Part of check-cuda: it has vgpud load the fake driver.
 DAEMON_TESTS := $(filter-out %/cuda,$(DAEMON_TESTS))
 TESTS += $(O)/daemon-test/cuda
 $(O)/daemon-test/cuda: | $(O)/fakecuda/libcuda.so.1
+
+# Sanitizers need what isolation refuses, and know no process that shares another's memory.
+ifneq ($(VARIANT),rel)
+DAEMON_TESTS := $(filter-out %/hostile,$(DAEMON_TESTS))
+endif

@@ -8,7 +8,8 @@
  * is a program of one-byte steps (enum step).
  *
  * Beside what sanitizers see, this must hold:
- *   what a control client reads to its end is one line of JSON, or nothing if it asked nothing;
+ *   what a control client reads to its end is one line of JSON, or nothing if it asked nothing (it may
+ *   be cut off when the client takes longer than vgpud waits);
  *   a VM has at most one vm process that is not detached;
  *   vgpud's end comes when its vm processes have died, and no descriptor is kept.
  *
@@ -35,6 +36,7 @@
 #define MAX_PROCS  32u
 #define MAX_STEPS  512u
 #define MAX_ROUNDS 64u
+#define CLIENT_MS  5000u      /* as control.c */
 #define FIRST_PID  0x70000000 /* no process has it */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -74,6 +76,7 @@ static struct world {
     int client[CLIENTS]; /* -1: none */
     int asker;           /* the control client; -1: none */
     bool asked;          /* it has sent a whole line */
+    uint64_t asker_ms;   /* since it connected */
     size_t answer_bytes;
 } w;
 
@@ -97,10 +100,14 @@ static uint32_t take(struct input *in, size_t n)
     return value;
 }
 
-static void must(bool holds)
+#define must(holds) must_at(holds, __LINE__)
+
+static void must_at(bool holds, int line)
 {
-    if (!holds)
-        abort();
+    if (holds)
+        return;
+    fprintf(stderr, "%s:%d does not hold\n", __FILE__, line);
+    abort();
 }
 
 /* ---- Processes that are none ---- */
@@ -231,6 +238,7 @@ static void time_passes(uint64_t ms)
 {
     struct vgpu_loop *loop = &w.server.loop;
 
+    w.asker_ms += ms;
     for (struct vgpu_timer *t = loop->timers; t; t = t->next)
         t->due_ms -= ms < t->due_ms ? ms : t->due_ms;
     while (loop->timers && loop->timers->due_ms <= vgpu_now_ms()) {
@@ -280,6 +288,7 @@ static void asker_send(const void *data, size_t bytes)
         w.asker = connect_to(w.config.control);
         w.asked = false;
         w.answer_bytes = 0;
+        w.asker_ms = 0;
     }
     if (w.asker >= 0 && send(w.asker, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
         w.asked = true;
@@ -290,7 +299,7 @@ static void judge_answer(void)
     struct json_tokener *tokener;
     struct json_object *obj, *list = NULL;
 
-    if (!w.answer_bytes)
+    if (!w.answer_bytes || w.asker_ms >= CLIENT_MS)
         return;
     must(w.asked && answer[w.answer_bytes - 1] == '\n');
     tokener = json_tokener_new();

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -87,10 +88,14 @@ static uint32_t take(struct input *in, size_t n)
     return value;
 }
 
-static void must(bool holds)
+#define must(holds) must_at(holds, __LINE__)
+
+static void must_at(bool holds, int line)
 {
-    if (!holds)
-        abort();
+    if (holds)
+        return;
+    fprintf(stderr, "%s:%d does not hold\n", __FILE__, line);
+    abort();
 }
 
 /* ---- The vm process ---- */

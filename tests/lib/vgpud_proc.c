@@ -29,6 +29,8 @@
 #define STOP_MS  20000
 #define MAX_ARGS (8 + 2 * VGPUD_MAX_VMS)
 
+const char *vgpud_program = "vgpud";
+
 /* bin/ beside this program's own folder. */
 static int bin_path(const char *name, char *out, size_t room)
 {
@@ -92,7 +94,7 @@ int vgpud_restart(struct vgpud *d)
     char path[PATH_MAX];
     int rc, status;
 
-    rc = bin_path("vgpud", path, sizeof(path));
+    rc = bin_path(vgpud_program, path, sizeof(path));
     if (rc)
         return rc;
     unlink(d->control);

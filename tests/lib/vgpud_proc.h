@@ -36,6 +36,9 @@ struct vgpud {
     char *options[VGPUD_MAX_VMS];
 };
 
+/* What is started: a name in bin/ beside the test's own folder, or a path from there. */
+extern const char *vgpud_program;
+
 /* One VM per string: everything after name= and socket=, such as "executor=cpu,memory=1G".
  * 0 or -errno, with the log on stderr. */
 int vgpud_start(struct vgpud *d, const char *const *vm_options, unsigned int vms);

@@ -95,7 +95,7 @@ START_TEST(the_spawner_makes_children_of_its_parent)
     struct vgpu_spawn_answer ans = {0};
     int pair[2], conv[2], pidfd = -1, exe = open("/bin/true", O_RDONLY);
     int lock = open("/dev/null", O_RDONLY);
-    struct vgpu_spawner_config config = {exe, lock, "null", "test"};
+    struct vgpu_spawner_config config = {exe, lock, "null", "test", -1};
     siginfo_t si = {0};
     pid_t spawner;
 
@@ -124,7 +124,7 @@ END_TEST
 START_TEST(the_spawner_ends_on_nonsense)
 {
     struct vgpu_spawn_request req = {0};
-    struct vgpu_spawner_config config = {-1, -1, "null", "test"};
+    struct vgpu_spawner_config config = {-1, -1, "null", "test", -1};
     int pair[2];
     pid_t spawner;
 
@@ -270,7 +270,9 @@ static int run_as_nobody(void)
     if (!ret)
         ret = vgpu_isolate_namespaces();
     if (!ret)
-        ret = vgpu_isolate_root("/tmp");
+        ret = vgpu_isolate_empty_dir("/tmp");
+    if (ret >= 0)
+        ret = vgpu_isolate_root(ret);
     if (!ret)
         ret = vgpu_isolate_user(65534, 65534);
     return ret;
