@@ -80,12 +80,19 @@ struct cuda_function {
     bool launched;                  /* before: the driver may still have to load its code */
 };
 
-struct cuda_event {
+/* One EVENT_RECORD, with a CUDA event of its own (cuda_event.c). */
+struct cuda_record {
     CUevent cu;
-    uint64_t submitted; /* records accepted ... */
-    uint64_t issued;    /* ... and given to CUDA */
-    uint64_t time_ns;   /* of the last record seen complete, 0 before */
-    uint64_t seen;      /* the record `time_ns` belongs to */
+    unsigned int refs; /* of the event it is the latest of, of its job, of jobs that wait for it */
+    bool issued;       /* given to CUDA ... */
+    bool refused;      /* ... which did not take it: nothing waits for it */
+    bool seen;         /* its job is reported: time_ns holds */
+    uint64_t time_ns;
+    struct cuda_record *next_free, *next_made;
+};
+
+struct cuda_event {
+    struct cuda_record *latest; /* NULL: never recorded */
 };
 
 struct cuda_fifo {
@@ -180,6 +187,7 @@ struct vgpu_exec {
     CUdeviceptr scratch;
     CUevent scratch_done;
 
+    struct cuda_record *records, *free_records; /* all that were made; those in no use */
     CUevent base_event; /* event time zero; renewed, since CUDA measures in float ms */
     CUevent base_next;  /* recorded, to become the base; or NULL */
     uint64_t base_ns;   /* the guest's time of base_event */
@@ -239,13 +247,22 @@ bool cuda_stream_exists(struct vgpu_exec *exec, uint32_t stream);
 struct cuda_stream *cuda_stream_get(struct vgpu_exec *exec, uint32_t stream);
 struct cuda_stream *cuda_stream_open(struct vgpu_exec *exec, int32_t priority, CUresult *result);
 void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream);
+
+/* cuda_event.c */
 uint16_t cuda_event_create(struct vgpu_exec *exec, uint32_t *event);
 uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time_ns);
 uint16_t cuda_event_destroy(struct vgpu_exec *exec, uint32_t event);
+/* A new record, the event's latest from now on, with a reference for the caller. */
+CUresult cuda_record_open(struct vgpu_exec *exec, struct cuda_event *event,
+                          struct cuda_record **record);
+/* References; NULL is allowed. */
+struct cuda_record *cuda_record_get(struct cuda_record *record);
+void cuda_record_put(struct vgpu_exec *exec, struct cuda_record *record);
+/* The record's job is being reported; false: CUDA refused it. */
+void cuda_record_see(struct vgpu_exec *exec, struct cuda_record *record, bool happened);
+void cuda_records_close(struct vgpu_exec *exec);
 /* Make the time base; to be done before the guest's first command.  0, or -EIO and why. */
 int cuda_time_open(struct vgpu_exec *exec, CUresult *result);
-/* Time of a completed event in CLOCK_MONOTONIC ns. */
-uint64_t cuda_event_time(struct vgpu_exec *exec, CUevent event);
 
 /* cuda_job.c */
 /* When the oldest work of the stream exceeds the deadline, in ns of the host's clock; UINT64_MAX: never. */

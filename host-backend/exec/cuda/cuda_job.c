@@ -102,7 +102,8 @@ static CUresult issue_memset(struct vgpu_exec *exec, struct cuda_stream *stream,
 /* Give one job to CUDA.  Copies that must be staged are not issued here. */
 static CUresult issue(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
 {
-    struct cuda_event *event;
+    struct cuda_record *record = job->priv;
+    CUresult result;
 
     switch (job->opcode) {
     case VGPU_CMD_NOP: return CUDA_SUCCESS;
@@ -112,12 +113,13 @@ static CUresult issue(struct vgpu_exec *exec, struct cuda_stream *stream, struct
     case VGPU_CMD_MEMSET: return issue_memset(exec, stream, &job->u.memset);
     case VGPU_CMD_LAUNCH: return issue_launch(exec, stream, &job->u.launch);
     case VGPU_CMD_EVENT_RECORD:
-        event = cuda_table_get(&exec->events, job->u.event);
-        event->issued++;
-        return exec->cu.cuEventRecord(event->cu, stream->cu);
+        result = exec->cu.cuEventRecord(record->cu, stream->cu);
+        record->issued = true;
+        record->refused = result != CUDA_SUCCESS;
+        return result;
     case VGPU_CMD_EVENT_WAIT:
-        event = cuda_table_get(&exec->events, job->u.event);
-        return event->issued ? exec->cu.cuStreamWaitEvent(stream->cu, event->cu, 0) : CUDA_SUCCESS;
+        return record && !record->refused ? exec->cu.cuStreamWaitEvent(stream->cu, record->cu, 0)
+                                          : CUDA_SUCCESS;
     default: return CUDA_ERROR_NOT_SUPPORTED;
     }
 }
@@ -201,9 +203,9 @@ static void issue_pending(struct vgpu_exec *exec, struct cuda_stream *stream)
         if (exec->cfg.deadline_ms && (stream->unmarked > 0 || marks_full(stream)))
             return;
         if (job->opcode == VGPU_CMD_EVENT_WAIT) {
-            const struct cuda_event *event = cuda_table_get(&exec->events, job->u.event);
+            const struct cuda_record *record = job->priv;
 
-            if (event->issued < (uint64_t)(uintptr_t)job->priv)
+            if (record && !record->issued)
                 return;
         }
         if (is_copy(job) && job->status == VGPU_ST_OK && job->u.copy.bytes > 0 &&
@@ -228,6 +230,8 @@ static void issue_pending(struct vgpu_exec *exec, struct cuda_stream *stream)
 static uint16_t check(struct vgpu_exec *exec, struct vgpu_job *job)
 {
     struct cuda_event *event;
+    struct cuda_record *record;
+    CUresult result;
 
     switch (job->opcode) {
     case VGPU_CMD_COPY_H2D:
@@ -252,13 +256,16 @@ static uint16_t check(struct vgpu_exec *exec, struct vgpu_job *job)
         event = cuda_table_get(&exec->events, job->u.event);
         if (!event)
             return VGPU_ST_BAD_HANDLE;
-        job->priv = (void *)(uintptr_t)++event->submitted;
+        result = cuda_record_open(exec, event, &record);
+        if (result != CUDA_SUCCESS)
+            return cuda_status(exec, result, "cuEventCreate");
+        job->priv = record;
         return VGPU_ST_OK;
     case VGPU_CMD_EVENT_WAIT:
         event = cuda_table_get(&exec->events, job->u.event);
         if (!event)
             return VGPU_ST_BAD_HANDLE;
-        job->priv = (void *)(uintptr_t)event->submitted;
+        job->priv = cuda_record_get(event->latest);
         return VGPU_ST_OK;
     default: return VGPU_ST_OK;
     }
@@ -281,6 +288,7 @@ enum vgpu_submit_result cuda_submit(struct vgpu_exec *exec, struct vgpu_job *job
     }
     if (stream->inflight >= exec->cfg.max_inflight)
         return VGPU_SUBMIT_FULL;
+    job->priv = NULL;
     job->status = check(exec, job);
     if (!stream->busy && (job->status != VGPU_ST_OK || is_empty_work(job)))
         return VGPU_SUBMIT_DONE;
@@ -299,28 +307,26 @@ static void complete(struct vgpu_exec *exec, struct cuda_stream *stream, struct 
         job->status = exec->fault.status;
     if (job->status == VGPU_ST_OK && job->opcode == VGPU_CMD_LAUNCH)
         exec->kernels++;
-    if (job->status == VGPU_ST_OK && job->opcode == VGPU_CMD_EVENT_RECORD) {
-        struct cuda_event *event = cuda_table_get(&exec->events, job->u.event);
+    if (job->opcode == VGPU_CMD_EVENT_RECORD && job->priv) {
+        struct cuda_record *record = job->priv;
 
-        job->result = cuda_event_time(exec, event->cu);
-        if (event->seen < (uint64_t)(uintptr_t)job->priv) {
-            event->seen = (uint64_t)(uintptr_t)job->priv;
-            event->time_ns = job->result;
-        }
+        cuda_record_see(exec, record, job->status == VGPU_ST_OK);
+        job->result = record->time_ns;
     }
+    if (job->opcode == VGPU_CMD_EVENT_RECORD || job->opcode == VGPU_CMD_EVENT_WAIT)
+        cuda_record_put(exec, job->priv);
+    job->priv = NULL;
     stream->inflight--;
     cuda_fifo_push(&exec->done, job);
 }
 
 /* A wait is not reported before the record it waited for, which may be in another stream. */
-static bool waits_for_report(const struct vgpu_exec *exec, const struct vgpu_job *job)
+static bool waits_for_report(const struct vgpu_job *job)
 {
-    const struct cuda_event *event;
+    const struct cuda_record *record = job->priv;
 
-    if (job->opcode != VGPU_CMD_EVENT_WAIT || job->status != VGPU_ST_OK)
-        return false;
-    event = cuda_table_get(&exec->events, job->u.event);
-    return event->seen < (uint64_t)(uintptr_t)job->priv;
+    return job->opcode == VGPU_CMD_EVENT_WAIT && job->status == VGPU_ST_OK && record &&
+           !record->seen;
 }
 
 /* Harvest completed marks, oldest first. */
@@ -338,7 +344,7 @@ static void harvest(struct vgpu_exec *exec, struct cuda_stream *stream)
             return;
         }
         do {
-            if (waits_for_report(exec, stream->issued.first))
+            if (waits_for_report(stream->issued.first))
                 return;
             job = cuda_fifo_pop(&stream->issued);
             complete(exec, stream, job);

@@ -190,6 +190,7 @@ static void cuda_close(struct vgpu_exec *exec)
             free(module->ptx);
         free(module);
     }
+    cuda_records_close(exec);
     if (exec->base_next)
         exec->cu.cuEventDestroy_v2(exec->base_next);
     if (exec->base_event)
