@@ -201,7 +201,7 @@ run-ptx: $(filter $(O)/test/ptx-%,$(TESTS))
 	@$(RUN_TAP) ptx $^
 check-ptx: setup-check
 	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=asan run-ptx
-check-cuda: setup-check programs
+check-cuda: setup-check qemu initramfs
 	@rc=0; $(MAKE) -j$(JOBS) --no-print-directory run-cuda || rc=1; \
 	 $(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py)) || rc=1; \
 	 $(SUM) cuda-daemon cuda || rc=1; exit $$rc

@@ -16,7 +16,7 @@ import tap  # noqa: E402
 from agent import poll  # noqa: E402
 
 EXECUTOR = "CPU executor"
-PASSED = re.compile(rf"1:.+ PASSED: \d+ elements, 0 errors \({EXECUTOR}\)")
+PASSED = r"1:.+ PASSED: \d+ elements, 0 errors \({}\)"
 
 # every example, small enough to take a second or two in an emulated guest
 EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce")
@@ -32,10 +32,10 @@ def last_line(output):
     return lines[-1].strip() if lines else ""
 
 
-def example_passes(guest, command, timeout_s=180):
-    """Run an example; it must end well and say so in its last line."""
+def example_passes(guest, command, timeout_s=180, executor=EXECUTOR):
+    """Run an example; it must end well and say so in its last line, and what it ran on."""
     status, output = guest.run(command, timeout_s)
-    if status != 0 or not PASSED.fullmatch(last_line(output)):
+    if status != 0 or not re.fullmatch(PASSED.format(re.escape(executor)), last_line(output)):
         tap.fail(f"{guest.config.name}: {command}: exit status {status}, output:\n{output}")
 
 
