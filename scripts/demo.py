@@ -65,6 +65,7 @@ STEPS = (
     Step("saxpy", "saxpy -s {seed}", passed("SAXPY", r"\d+")),
     Step("matmul 256x256", "matmul -n 256 -s {seed}", passed("Matrix multiply", 65536)),
     Step("reduce", "reduce -s {seed}", passed("Reduction", r"\d+")),
+    Step("printf in kernels", "hello -s {seed}", passed("Hello", r"\d+")),
 )
 
 

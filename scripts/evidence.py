@@ -35,11 +35,11 @@ REQUIREMENTS = (
     ("A real kernel through the mediation layer",
      "PTX compiled from CUDA C++ is loaded and launched by the guest program; every element of "
      "the result is compared in the guest with the guest's own arithmetic.",
-     lambda name: name.startswith(("vector add", "saxpy", "matmul", "reduce"))),
+     lambda name: name.startswith(("vector add", "saxpy", "matmul", "reduce", "printf"))),
     ("Two guests at once, and no crash",
      "Both guests ran each step at the same time, on data from different seeds. Afterwards "
      "neither guest kernel had complained and the daemon held nothing of theirs.",
-     lambda name: name.startswith(("vector add", "saxpy", "matmul", "reduce"))
+     lambda name: name.startswith(("vector add", "saxpy", "matmul", "reduce", "printf"))
      or name in ("guest's kernel log", "nothing left behind")),
 )
 

@@ -22,7 +22,7 @@ import images  # noqa: E402
 from vgpud import Daemon, Vm  # noqa: E402
 from vm import Config, Guest  # noqa: E402
 
-EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce")
+EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce", "hello")
 PASSED = re.compile(r"1:(.+) PASSED: (\d+) elements, 0 errors \(CUDA on (.+)\)")
 
 

@@ -352,5 +352,10 @@ int vgpu_copy_h2d(struct vgpu_ctx *ctx, struct vgpu_stream *stream, uint64_t dst
 int vgpu_copy_d2h(struct vgpu_ctx *ctx, struct vgpu_stream *stream, void *dst, uint64_t src,
                   size_t bytes)
 {
-    return copy_any(ctx, stream, false, src, dst, bytes);
+    uint64_t mark = output_mark(ctx);
+    int err = copy_any(ctx, stream, false, src, dst, bytes);
+
+    if (!err)
+        output_flush(ctx, mark, false);
+    return err;
 }

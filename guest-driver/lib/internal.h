@@ -4,6 +4,7 @@
  *
  * Layers, each knowing only those below:
  *   module.c stream.c copy.c   what programs call
+ *   output.c                   what kernels print
  *   host.c arena.c             memory the device can reach
  *   engine.c                   commands: submit, complete, wait
  *   sys.c                      the kernel's interface, replaceable by tests
@@ -123,6 +124,14 @@ struct vgpu_ctx {
     struct vgpu_host *hosts;
 
     struct {
+        pthread_mutex_t lock; /* of reading; taken before ctx->lock */
+        vgpu_output_fn *fn;   /* lock */
+        void *opaque;         /* lock */
+        uint64_t launches;    /* of kernels that may print; atomic */
+        uint64_t read;        /* the text of so many is out; atomic, written under lock */
+    } output;
+
+    struct {
         pthread_mutex_t lock;
         pthread_cond_t freed;
         struct vgpu_host *host;
@@ -204,6 +213,15 @@ void copy_fini(struct vgpu_ctx *ctx);
 
 /* ---- module.c ---- */
 void module_forget_all(struct vgpu_ctx *ctx);
+
+/* ---- output.c ---- */
+void output_init(struct vgpu_ctx *ctx);
+void output_fini(struct vgpu_ctx *ctx);
+void output_launched(struct vgpu_ctx *ctx); /* a kernel that may print was submitted */
+uint64_t output_mark(struct vgpu_ctx *ctx); /* to be taken before waiting */
+/* Hands out the text, if there may be any of launches before @mark.  @all_ended: all of those
+ * have ended.  Keeps vgpu_last_status(). */
+void output_flush(struct vgpu_ctx *ctx, uint64_t mark, bool all_ended);
 
 /* ---- stream.c ---- */
 uint32_t stream_id(const struct vgpu_stream *stream);

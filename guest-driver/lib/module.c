@@ -394,6 +394,9 @@ int vgpu_launch(struct vgpu_function *function, const struct vgpu_launch_config 
     memcpy(sqe.u.launch.block, config->block, sizeof(config->block));
     sqe.u.launch.param_bytes = (uint16_t)param_bytes;
     sqe.u.launch.shared_bytes = config->shared_bytes;
+    /* Counted first: whoever sees the launch done must see it counted. */
+    if (function->info.flags & VGPU_FUNC_MAY_PRINT)
+        output_launched(ctx);
     err = engine_submit_detached(ctx, &sqe, &det);
     if (err && det.arena_off != ARENA_NONE)
         arena_free(ctx, det.arena_off);

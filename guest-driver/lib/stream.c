@@ -42,11 +42,13 @@ int vgpu_nop(struct vgpu_ctx *ctx, struct vgpu_stream *stream)
 
 int vgpu_stream_sync(struct vgpu_ctx *ctx, struct vgpu_stream *stream)
 {
+    uint64_t mark = output_mark(ctx);
     uint16_t status;
     int err = vgpu_nop(ctx, stream);
 
     if (err)
         return err;
+    output_flush(ctx, mark, false);
     pthread_mutex_lock(&ctx->lock);
     status = error_take(stream_error(ctx, stream));
     pthread_mutex_unlock(&ctx->lock);
@@ -56,11 +58,13 @@ int vgpu_stream_sync(struct vgpu_ctx *ctx, struct vgpu_stream *stream)
 int vgpu_sync(struct vgpu_ctx *ctx)
 {
     struct vgpu_sqe sqe = {.opcode = VGPU_CMD_FENCE};
+    uint64_t mark = output_mark(ctx);
     uint16_t first, status;
     int err = engine_run(ctx, &sqe, NULL);
 
     if (err)
         return err;
+    output_flush(ctx, mark, true);
     pthread_mutex_lock(&ctx->lock);
     first = error_take(&ctx->default_error);
     for (struct vgpu_stream *s = ctx->streams; s; s = s->next) {
@@ -220,6 +224,7 @@ static bool event_has_reached(struct vgpu_ctx *ctx, const void *arg)
 int vgpu_event_sync(struct vgpu_event *event)
 {
     struct event_goal goal = {.event = event};
+    uint64_t mark = output_mark(event->ctx);
     int err = engine_check(event->ctx);
 
     if (err)
@@ -227,7 +232,10 @@ int vgpu_event_sync(struct vgpu_event *event)
     pthread_mutex_lock(&event->ctx->lock);
     goal.seq = event->seq;
     pthread_mutex_unlock(&event->ctx->lock);
-    return engine_wait(event->ctx, event_has_reached, &goal);
+    err = engine_wait(event->ctx, event_has_reached, &goal);
+    if (!err)
+        output_flush(event->ctx, mark, false);
+    return err;
 }
 
 void stream_forget_all(struct vgpu_ctx *ctx)

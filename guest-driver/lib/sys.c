@@ -174,6 +174,7 @@ static void ctx_destroy(struct vgpu_ctx *ctx, bool is_child)
         ctx_unmap_queue(ctx);
     if (ctx->fd >= 0)
         ctx->sys.close(ctx->sys.opaque, ctx->fd);
+    output_fini(ctx);
     pthread_mutex_destroy(&ctx->lock);
     free(ctx);
 }
@@ -214,6 +215,7 @@ int vgpu_open_sys(const struct vgpu_sys *sys, const char *path, const struct vgp
     ctx->sys = *sys;
     ctx->fork_count = vgpu_fork_count();
     pthread_mutex_init(&ctx->lock, NULL);
+    output_init(ctx);
     ctx->fd = sys->open(sys->opaque, path ? path : "/dev/vgpu0");
     err = ctx->fd < 0 ? ctx->fd : ctx_init(ctx, opt);
     if (err) {
@@ -231,8 +233,11 @@ int vgpu_open(const char *path, const struct vgpu_options *options, struct vgpu_
 
 void vgpu_close(struct vgpu_ctx *ctx)
 {
-    if (ctx)
-        ctx_destroy(ctx, ctx->fork_count != vgpu_fork_count());
+    if (!ctx)
+        return;
+    if (!engine_check(ctx))
+        output_flush(ctx, output_mark(ctx), false);
+    ctx_destroy(ctx, ctx->fork_count != vgpu_fork_count());
 }
 
 int vgpu_get_info(struct vgpu_ctx *ctx, struct vgpu_info *info)

@@ -164,6 +164,23 @@ static void call_global_lookup(struct vgpu_call_env *env, const struct vgpu_call
         res->result = le64toh(info.addr);
 }
 
+/* The text is gone from the FIFO even if the guest's memory could not be written. */
+static void call_output_read(struct vgpu_call_env *env, const struct vgpu_call *call,
+                             struct vgpu_call_result *res)
+{
+    size_t room = call->u.output.out_bytes, bytes;
+    uint64_t lost = 0;
+
+    if (!env->ops->output_read)
+        return;
+    if (room > VGPU_CALL_LOG_BYTES)
+        room = VGPU_CALL_LOG_BYTES;
+    bytes = env->ops->output_read(env->exec, env->log, room, &lost);
+    res->status = call_write(call->u.output.out, call->u.output.out_off, env->log, bytes);
+    res->result = bytes;
+    res->aux = lost < UINT32_MAX ? (uint32_t)lost : UINT32_MAX;
+}
+
 static void call_module_unload(struct vgpu_call_env *env, const struct vgpu_call *call,
                                struct vgpu_call_result *res)
 {
@@ -191,6 +208,7 @@ void vgpu_call_run(struct vgpu_call_env *env, const struct vgpu_call *call,
     case VGPU_CMD_MODULE_UNLOAD: call_module_unload(env, call, res); break;
     case VGPU_CMD_FUNC_LOOKUP: call_func_lookup(env, call, res); break;
     case VGPU_CMD_GLOBAL_LOOKUP: call_global_lookup(env, call, res); break;
+    case VGPU_CMD_OUTPUT_READ: call_output_read(env, call, res); break;
     case VGPU_CMD_STREAM_CREATE:
         res->status = ops->stream_create(exec, call->u.priority, &handle);
         res->result = handle;

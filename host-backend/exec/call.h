@@ -27,7 +27,7 @@ struct vgpu_call_env {
     uint64_t (*vm_held)(void *opaque);
     void *opaque;
     /* scratch, made by vgpu_call_env_init() */
-    char *log;
+    char *log; /* VGPU_CALL_LOG_BYTES, for output as well */
     struct {
         struct vgpu_func_info info;
         struct vgpu_param_info params[VGPU_CALL_MAX_PARAMS];

@@ -101,6 +101,11 @@ struct vgpu_exec_ops {
      * block and shared memory within limits. */
     uint16_t (*launch_check)(struct vgpu_exec *exec, const struct vgpu_cmd_launch *launch);
 
+    /* Optional (NULL: kernels print nothing): move the oldest `room` bytes at most of what kernels
+     * printed into `buf`; returns how many.  All of a kernel's output is there once poll() returned
+     * its job.  *lost: bytes dropped since the last call, the FIFO being full (output.h). */
+    size_t (*output_read)(struct vgpu_exec *exec, void *buf, size_t room, uint64_t *lost);
+
     /* Optional (may be NULL): a buffer no job uses any more is about to be unmapped. */
     void (*buf_detach)(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
 

@@ -217,6 +217,19 @@ static uint16_t check_lookup(const struct vgpu_validator *v, const struct vgpu_s
                            call->u.lookup.out_off, call->u.lookup.out_bytes, &call->u.lookup.out);
 }
 
+static uint16_t check_output(const struct vgpu_validator *v, const struct vgpu_sqe *sqe,
+                             struct vgpu_call *call)
+{
+    const struct vgpu_cmd_output_read *c = &sqe->u.output_read;
+
+    call->u.output.out_off = le64toh(c->out_off);
+    call->u.output.out_bytes = le32toh(c->out_bytes);
+    if (call->u.output.out_bytes == 0)
+        return VGPU_ST_BAD_VALUE;
+    return vgpu_gbufs_find(v->bufs, le32toh(c->out_buf), VGPU_BUF_DEVICE_WRITES,
+                           call->u.output.out_off, call->u.output.out_bytes, &call->u.output.out);
+}
+
 static uint16_t check_priority(const struct vgpu_validator *v, const struct vgpu_sqe *sqe,
                                struct vgpu_call *call)
 {
@@ -259,6 +272,7 @@ static const struct cmd_row rows[] = {
     ROW(FUNC_LOOKUP,    IMMEDIATE, USED(vgpu_cmd_lookup),        call, check_lookup),
     ROW(GLOBAL_LOOKUP,  IMMEDIATE, USED(vgpu_cmd_lookup),        call, check_lookup),
     ROW(LAUNCH,         QUEUED,    USED(vgpu_cmd_launch),        job,  check_launch),
+    ROW(OUTPUT_READ,    IMMEDIATE, USED(vgpu_cmd_output_read),   call, check_output),
     ROW(STREAM_CREATE,  IMMEDIATE, USED(vgpu_cmd_stream_create), call, check_priority),
     ROW(STREAM_DESTROY, BARRIER,   USED(vgpu_cmd_stream),        call, check_handle),
     ROW(EVENT_CREATE,   IMMEDIATE, 0,                            call, check_none),

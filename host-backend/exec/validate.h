@@ -61,6 +61,11 @@ struct vgpu_call {
             uint64_t out_off;
             uint32_t out_bytes;
         } lookup;
+        struct {
+            struct vgpu_gbuf *out;
+            uint64_t out_off;
+            uint32_t out_bytes;
+        } output;
     } u;
 };
 

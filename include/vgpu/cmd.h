@@ -45,6 +45,7 @@ struct vgpu_cqe {
 #define VGPU_CMD_FUNC_LOOKUP    0x0032 /* I  result: function; aux: bytes of info available */
 #define VGPU_CMD_GLOBAL_LOOKUP  0x0033 /* I  result: device address; writes struct vgpu_global_info */
 #define VGPU_CMD_LAUNCH         0x0040 /* Q */
+#define VGPU_CMD_OUTPUT_READ    0x0041 /* I  result: bytes written; aux: bytes lost before them */
 #define VGPU_CMD_STREAM_CREATE  0x0050 /* I  result: stream */
 #define VGPU_CMD_STREAM_DESTROY 0x0051 /* B */
 #define VGPU_CMD_EVENT_CREATE   0x0058 /* I  result: event */
@@ -129,6 +130,13 @@ struct vgpu_cmd_launch {              /* spec 10.3 */
 	__u8 rsvd[16];
 };
 
+struct vgpu_cmd_output_read {         /* spec 10.4 */
+	__le64 out_off;               /* where the text goes */
+	__le32 out_bytes;             /* room, 1.. */
+	__le32 out_buf;
+	__u8 rsvd[32];
+};
+
 struct vgpu_cmd_stream_create {       /* spec 11.1 */
 	__le32 priority;              /* signed; lower is more urgent; clamped to the executor's */
 	__u8 rsvd[44];
@@ -161,6 +169,7 @@ struct vgpu_sqe {
 		struct vgpu_cmd_module_unload module_unload;
 		struct vgpu_cmd_lookup lookup;
 		struct vgpu_cmd_launch launch;
+		struct vgpu_cmd_output_read output_read;
 		struct vgpu_cmd_stream_create stream_create;
 		struct vgpu_cmd_stream stream_id;
 		struct vgpu_cmd_event event;
@@ -192,9 +201,12 @@ struct vgpu_func_info {               /* spec 10.2 */
 	__le32 regs;                  /* per thread */
 	__le32 ptx_version;           /* major * 10 + minor, 0 if unknown */
 	__le32 binary_version;
-	__le32 rsvd[6];
+	__le32 flags;                 /* VGPU_FUNC_* */
+	__le32 rsvd[5];
 	/* struct vgpu_param_info params[param_count] follow */
 };
+
+#define VGPU_FUNC_MAY_PRINT (1u << 0) /* may leave output: spec 10.4 */
 
 struct vgpu_global_info {             /* spec 10.2 */
 	__le64 addr;

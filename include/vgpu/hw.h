@@ -58,6 +58,7 @@
 #define VGPU_MAX_ARENA_BYTES     0x400000
 #define VGPU_MAX_PARAM_BYTES     4096
 #define VGPU_MAX_NAME_BYTES      1024 /* function and variable names, without NUL */
+#define VGPU_OUTPUT_BYTES        0x100000 /* kernels' output kept until it is read, spec 10.4 */
 #define VGPU_PAGE_BYTES          4096
 
 /* ---- Register map (spec 4): BAR 0, 4-byte aligned 4-byte accesses ---- */

@@ -111,6 +111,11 @@ VGPU_OFFSET(vgpu_cmd_launch, param_bytes, 22);
 VGPU_OFFSET(vgpu_cmd_launch, param_off, 24);
 VGPU_OFFSET(vgpu_cmd_launch, shared_bytes, 28);
 
+VGPU_SIZE(vgpu_cmd_output_read, 48);
+VGPU_OFFSET(vgpu_cmd_output_read, out_off, 0);
+VGPU_OFFSET(vgpu_cmd_output_read, out_bytes, 8);
+VGPU_OFFSET(vgpu_cmd_output_read, out_buf, 12);
+
 VGPU_SIZE(vgpu_cmd_stream_create, 48);
 VGPU_OFFSET(vgpu_cmd_stream_create, priority, 0);
 
@@ -147,6 +152,7 @@ VGPU_OFFSET(vgpu_func_info, const_bytes, 24);
 VGPU_OFFSET(vgpu_func_info, regs, 28);
 VGPU_OFFSET(vgpu_func_info, ptx_version, 32);
 VGPU_OFFSET(vgpu_func_info, binary_version, 36);
+VGPU_OFFSET(vgpu_func_info, flags, 40);
 
 VGPU_SIZE(vgpu_global_info, 16);
 VGPU_OFFSET(vgpu_global_info, addr, 0);

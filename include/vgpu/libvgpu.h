@@ -220,6 +220,23 @@ VGPU_API int vgpu_launch_args(struct vgpu_function *function,
 			      const struct vgpu_launch_config *config, const void *const *args,
 			      uint32_t nargs);
 
+/* ---- What kernels print ----
+ * Text that kernels print comes out when the program waits: in vgpu_sync(),
+ * vgpu_stream_sync(), vgpu_event_sync() and vgpu_copy_d2h(), and as far as it is there in
+ * vgpu_close().  The device keeps 1 MiB; a call to printf that finds no room is dropped whole. What a
+ * context has not handed out when it is lost is lost with it. */
+
+/* Receives @bytes of text, not NUL terminated; before it, @lost bytes were dropped.
+ * Called by the thread that waits, one at a time; must not use the context. */
+typedef void vgpu_output_fn(void *opaque, const char *text, size_t bytes, uint64_t lost);
+
+/* Where the text goes; NULL: to stdout, and to stderr a line about what was dropped
+ * (as it is to begin with). */
+VGPU_API int vgpu_set_output(struct vgpu_ctx *ctx, vgpu_output_fn *fn, void *opaque);
+
+/* Hands out what kernels that have ended printed, without waiting for others. */
+VGPU_API int vgpu_output_flush(struct vgpu_ctx *ctx);
+
 /* ---- Streams and events ---- */
 
 /* Lower @priority is more urgent; clamped to what the executor knows. */

@@ -197,6 +197,47 @@ START_TEST(lookup_answers_the_parameter_layout)
 }
 END_TEST
 
+/* VGPU-OUT-002, VGPU-OUT-004: each context reads what its own kernels printed, and what is in the FIFO
+ * is gone with the context. */
+START_TEST(contexts_read_their_own_output)
+{
+    static const char ptx[] =
+        ".version 7.0\n.target sm_70\n.address_size 64\n"
+        ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+        ".global .align 1 .b8 text[4] = {37,100,10,0};\n"
+        ".visible .entry say(.param .u32 n) {\n"
+        "  .local .align 8 .b8 args[8]; .reg .b64 %l, %g, %f; .reg .b32 %v;\n"
+        "  ld.param.u32 %v, [n]; mov.u64 %l, args; cvta.local.u64 %g, %l;\n"
+        "  st.local.u32 [%l], %v; mov.u64 %f, text; cvta.global.u64 %f, %f;\n"
+        "  { .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f;\n"
+        "    st.param.b64 [b], %g; call.uni (c), vprintf, (a, b); }\n"
+        "  ret;\n}\n";
+    struct fx_kernel k[2];
+    struct gs_ctx *ctx[3] = {fx.ctx[0]};
+    uint32_t value, lost;
+    char text[64];
+    size_t bytes;
+
+    fx_ok(gs_ctx_create(fx.vm[0], NULL, &ctx[1]));
+    for (uint32_t i = 0; i < 2; i++) {
+        k[i] = fx_kernel(ctx[i], ptx, "say");
+        value = 1000 + i;
+        fx_ok(gs_launch(ctx[i], k[i].function, 1, 1, &value, sizeof(value)));
+    }
+    fx_ok(gs_output_read(ctx[0], text, sizeof(text), &bytes, &lost));
+    ck_assert_uint_eq(bytes, 5);
+    ck_assert_int_eq(memcmp(text, "1000\n", 5), 0);
+    ck_assert_uint_eq(lost, 0);
+    fx_ok(gs_output_read(ctx[0], text, sizeof(text), &bytes, &lost));
+    ck_assert_uint_eq(bytes, 0);
+    fx_ok(gs_ctx_destroy(ctx[1]));
+    fx_ok(gs_ctx_create(fx.vm[0], NULL, &ctx[2]));
+    fx_ok(gs_output_read(ctx[2], text, sizeof(text), &bytes, &lost));
+    ck_assert_uint_eq(bytes, 0);
+    fx_ok(gs_ctx_destroy(ctx[2]));
+}
+END_TEST
+
 START_TEST(global_variable_is_found_and_initialised)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -389,6 +430,7 @@ static Suite *compute_suite(void)
     tcase_add_test(tc, every_thread_of_the_grid_runs_once);
     tcase_add_test(tc, lookup_answers_the_parameter_layout);
     tcase_add_test(tc, global_variable_is_found_and_initialised);
+    tcase_add_test(tc, contexts_read_their_own_output);
     tc = fx_tcase(s, "streams", fx_setup_patient);
     tcase_add_test(tc, one_stream_runs_in_order);
     tcase_add_test(tc, streams_overlap_and_events_order_them);

@@ -234,6 +234,14 @@ static uint16_t fz_global(struct vgpu_exec *e, uint32_t module, const char *name
     return VGPU_ST_OK;
 }
 
+/* Whatever there is room for. */
+static size_t fz_output(struct vgpu_exec *e, void *buf, size_t room, uint64_t *lost)
+{
+    memset(buf, 'x', room);
+    *lost = room;
+    return room;
+}
+
 static uint16_t fz_create(struct vgpu_exec *e, uint32_t *handle)
 {
     *handle = 3;
@@ -267,6 +275,7 @@ static const struct vgpu_exec_ops fz_ops = {
     .event_query = fz_query,
     .event_destroy = fz_barrier,
     .launch_check = fz_launch_check,
+    .output_read = fz_output,
     .submit = fz_submit,
     .poll = fz_poll,
 };
@@ -441,7 +450,7 @@ static void step_command(struct input *in)
         VGPU_CMD_STREAM_CREATE, VGPU_CMD_STREAM_DESTROY,
         VGPU_CMD_EVENT_CREATE,  VGPU_CMD_EVENT_RECORD,
         VGPU_CMD_EVENT_WAIT,    VGPU_CMD_EVENT_QUERY,
-        VGPU_CMD_EVENT_DESTROY,
+        VGPU_CMD_EVENT_DESTROY, VGPU_CMD_OUTPUT_READ,
     };
     struct vgpu_sqe sqe = {.cookie = w.prod};
     uint32_t bytes;

@@ -383,6 +383,8 @@ int gs_module_unload(struct gs_ctx *ctx, uint32_t module);
 /* Up to `room` parameters are copied out. */
 int gs_func_lookup(struct gs_ctx *ctx, uint32_t module, const char *name, uint32_t *function,
                    struct vgpu_func_info *info, struct vgpu_param_info *params, uint32_t room);
+/* Up to GS_ARENA_LOG_BYTES of what kernels printed; *lost (may be NULL): the completion's aux. */
+int gs_output_read(struct gs_ctx *ctx, void *text, size_t room, size_t *bytes, uint32_t *lost);
 int gs_global_lookup(struct gs_ctx *ctx, uint32_t module, const char *name,
                      struct vgpu_global_info *info);
 int gs_stream_create(struct gs_ctx *ctx, uint32_t *stream);

@@ -331,6 +331,28 @@ int gs_global_lookup(struct gs_ctx *ctx, uint32_t module, const char *name,
     return info->addr == cqe.result ? 0 : -EPROTO;
 }
 
+int gs_output_read(struct gs_ctx *ctx, void *text, size_t room, size_t *bytes, uint32_t *lost)
+{
+    struct vgpu_sqe sqe = {.opcode = VGPU_CMD_OUTPUT_READ};
+    struct vgpu_cqe cqe;
+    int rc;
+
+    if (room > GS_ARENA_LOG_BYTES)
+        room = GS_ARENA_LOG_BYTES;
+    sqe.u.output_read = (struct vgpu_cmd_output_read){
+        .out_off = GS_ARENA_LOG, .out_buf = VGPU_BUF_ARENA, .out_bytes = (uint32_t)room};
+    rc = gs_run(ctx, &sqe, &cqe);
+    if (rc)
+        return rc;
+    if (cqe.result > room)
+        return -EPROTO;
+    memcpy(text, ctx->arena + GS_ARENA_LOG, cqe.result);
+    *bytes = cqe.result;
+    if (lost)
+        *lost = cqe.aux;
+    return 0;
+}
+
 /* ---- Streams and events ---- */
 
 static int run_create(struct gs_ctx *ctx, uint16_t opcode, uint32_t *id)

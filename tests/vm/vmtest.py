@@ -19,7 +19,7 @@ EXECUTOR = "CPU executor"
 PASSED = r"1:.+ PASSED: \d+ elements, 0 errors \({}\)"
 
 # every example, small enough to take a second or two in an emulated guest
-EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce")
+EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "reduce", "hello")
 
 SELFTEST_TIMEOUT_S = 800
 

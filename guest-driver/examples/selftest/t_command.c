@@ -12,7 +12,7 @@
 
 static void unknown_opcodes(void)
 {
-    static const uint16_t opcodes[] = {0x0002, 0x000f, 0x0013, 0x0024, 0x0034, 0x0041,
+    static const uint16_t opcodes[] = {0x0002, 0x000f, 0x0013, 0x0024, 0x0034, 0x0042,
                                        0x0052, 0x005d, 0x00ff, 0x8001, 0x8005, 0xffff};
     struct vgpu_ctx *ctx = st_open(NULL);
 
@@ -31,7 +31,7 @@ static const uint16_t all_opcodes[] = {
     VGPU_CMD_MEMSET,        VGPU_CMD_MODULE_LOAD,   VGPU_CMD_MODULE_UNLOAD, VGPU_CMD_FUNC_LOOKUP,
     VGPU_CMD_LAUNCH,        VGPU_CMD_GLOBAL_LOOKUP, VGPU_CMD_STREAM_CREATE, VGPU_CMD_STREAM_DESTROY,
     VGPU_CMD_EVENT_CREATE,  VGPU_CMD_EVENT_RECORD,  VGPU_CMD_EVENT_WAIT,    VGPU_CMD_EVENT_QUERY,
-    VGPU_CMD_EVENT_DESTROY,
+    VGPU_CMD_EVENT_DESTROY, VGPU_CMD_OUTPUT_READ,
 };
 
 static void flags_and_reserved(void)

@@ -37,6 +37,19 @@ static void cpu_return_quota(struct vgpu_exec *e)
         e->cfg.quota_give(e->cfg.opaque, bytes);
 }
 
+/* Called by the machine's threads. */
+static void cpu_print(void *user, const char *text, size_t bytes)
+{
+    struct vgpu_exec *e = user;
+
+    vgpu_output_put(&e->output, text, bytes);
+}
+
+static size_t cpu_output_read(struct vgpu_exec *e, void *buf, size_t room, uint64_t *lost)
+{
+    return vgpu_output_get(&e->output, buf, room, lost);
+}
+
 /* ---- Probe, open, close ---- */
 
 static int cpu_machine_create(const struct vgpu_exec_config *cfg, struct vgpu_exec *e,
@@ -47,6 +60,7 @@ static int cpu_machine_create(const struct vgpu_exec_config *cfg, struct vgpu_ex
         .mem_limit_bytes = cfg->memory_limit,
         .launch_timeout_ms = cfg->deadline_ms,
         .mem_charge = e ? cpu_mem_charge : NULL,
+        .print = e ? cpu_print : NULL,
         .user = e,
     };
     enum vgpu_ptx_status status = vgpu_ptx_machine_create(&options, machine);
@@ -101,6 +115,7 @@ static int cpu_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **exec,
     }
     e->cfg = *cfg;
     e->drain_thread = pthread_self();
+    vgpu_output_init(&e->output);
     vgpu_handles_init(&e->streams, CPU_MAX_STREAMS);
     vgpu_handles_init(&e->events, CPU_MAX_EVENTS);
     vgpu_handles_init(&e->modules, CPU_MAX_MODULES);
@@ -119,6 +134,7 @@ static int cpu_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **exec,
 err_machine:
     vgpu_ptx_machine_destroy(e->machine);
 err_free:
+    vgpu_output_fini(&e->output);
     free(e);
     return rc;
 }
@@ -143,6 +159,7 @@ static void cpu_close(struct vgpu_exec *e)
     cpu_return_quota(e);
     cpu_free_objects(&e->streams);
     cpu_free_objects(&e->events);
+    vgpu_output_fini(&e->output);
     free(e);
 }
 
@@ -275,6 +292,7 @@ const struct vgpu_exec_ops vgpu_exec_cpu = {
     .event_query = cpu_event_query,
     .event_destroy = cpu_event_destroy,
     .launch_check = cpu_launch_check,
+    .output_read = cpu_output_read,
     .submit = cpu_submit,
     .poll = cpu_poll,
     .wait_fd = cpu_wait_fd,

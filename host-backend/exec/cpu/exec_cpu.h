@@ -19,6 +19,7 @@
 #include <exec/cpu/ptx.h>
 #include <exec/exec.h>
 #include <exec/handle.h>
+#include <exec/output.h>
 
 #include <pthread.h>
 
@@ -86,6 +87,7 @@ struct vgpu_exec {
     uint64_t kernel_ns;    /* atomic */
     uint64_t unreturned;   /* atomic: quota bytes freed by another thread than the drain's */
     struct vgpu_exec_fault fault;
+    struct vgpu_output output; /* has a lock of its own */
 };
 
 uint64_t cpu_now_ns(void);

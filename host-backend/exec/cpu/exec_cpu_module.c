@@ -161,6 +161,7 @@ uint16_t cpu_func_lookup(struct vgpu_exec *e, uint32_t module, const char *name,
         .regs = htole32(a->registers),
         .ptx_version = htole32(a->ptx_version),
         .binary_version = htole32(CPU_COMPUTE_MAJOR * 10 + CPU_COMPUTE_MINOR),
+        .flags = htole32(a->may_print ? VGPU_FUNC_MAY_PRINT : 0),
     };
     *function = f->handle;
     return VGPU_ST_OK;

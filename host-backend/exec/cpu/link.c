@@ -485,8 +485,11 @@ static bool decode_functions(struct linker *l)
     for (struct ptx_func *func = ir->funcs; func; func = func->next) {
         enum vgpu_ptx_status status;
 
-        if (!func->has_body)
+        if (!func->has_body) {
+            module->may_print |=
+                func->name_bytes == strlen("vprintf") && !memcmp(func->name, "vprintf", 7);
             continue;
+        }
         module->funcs[func->index] = func;
         kernels += func->is_entry;
         status = ptx_decode(&module->arena, module->machine->engine, func, "ptx", l->log);

@@ -58,6 +58,7 @@ struct vgpu_ptx_module {
     uint32_t kernel_count;
     uint32_t code_count;
     uint32_t const_bytes;
+    bool may_print; /* vprintf is declared in it */
     uint32_t dynamic_align;
     uint64_t *allocations;
     uint32_t allocation_count, allocation_capacity;

@@ -178,6 +178,7 @@ void vgpu_ptx_function_attributes(const struct vgpu_ptx_function *function,
     a->param_count = func->param_count;
     a->param_bytes = func->param_bytes;
     a->instructions = func->code->insn_count;
+    a->may_print = function->module->may_print;
 }
 
 enum vgpu_ptx_status vgpu_ptx_function_param(const struct vgpu_ptx_function *function,

@@ -127,6 +127,7 @@ struct vgpu_ptx_attributes {
     uint32_t param_count;
     uint32_t param_bytes; /* size of the packed parameter block */
     uint32_t instructions;
+    bool may_print; /* something in its module calls vprintf */
 };
 
 VGPU_PTX_MUST_CHECK enum vgpu_ptx_status

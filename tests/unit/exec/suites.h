@@ -18,5 +18,7 @@ Suite *process_suite(void);
 Suite *corpus_suite(void);
 Suite *exec_cpu_suite(void);
 Suite *exec_cpu_async_suite(void);
+Suite *exec_print_suite(void);
+Suite *output_suite(void);
 
 #endif

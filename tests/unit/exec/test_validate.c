@@ -112,6 +112,10 @@ static struct vgpu_sqe valid(uint16_t opcode)
                                               .param_off = ARENA_BYTES - VGPU_MAX_PARAM_BYTES,
                                               .shared_bytes = 11};
         break;
+    case VGPU_CMD_OUTPUT_READ:
+        s.u.output_read = (struct vgpu_cmd_output_read){
+            .out_off = 8, .out_bytes = BUF_BYTES - 8, .out_buf = BUF_WRITE};
+        break;
     case VGPU_CMD_STREAM_CREATE: s.u.stream_create.priority = (uint32_t)-5; break;
     case VGPU_CMD_STREAM_DESTROY: s.u.stream_id.id = 9; break;
     case VGPU_CMD_EVENT_RECORD:
@@ -142,6 +146,7 @@ static const struct {
     {VGPU_CMD_FUNC_LOOKUP, VGPU_CLASS_IMMEDIATE, 36},
     {VGPU_CMD_GLOBAL_LOOKUP, VGPU_CLASS_IMMEDIATE, 36},
     {VGPU_CMD_LAUNCH, VGPU_CLASS_QUEUED, 32},
+    {VGPU_CMD_OUTPUT_READ, VGPU_CLASS_IMMEDIATE, 16},
     {VGPU_CMD_STREAM_CREATE, VGPU_CLASS_IMMEDIATE, 4},
     {VGPU_CMD_STREAM_DESTROY, VGPU_CLASS_BARRIER, 4},
     {VGPU_CMD_EVENT_CREATE, VGPU_CLASS_IMMEDIATE, 0},
@@ -398,6 +403,11 @@ END_TEST
     X(LAUNCH, launch.param_off, 0xfffffff0, BAD_RANGE)                                             \
     X(LAUNCH, launch.param_bytes, VGPU_MAX_PARAM_BYTES + 1, BAD_PARAMS)                            \
     X(LAUNCH, launch.param_bytes, 0xffff, BAD_PARAMS)                                              \
+    X(OUTPUT_READ, output_read.out_bytes, 0, BAD_VALUE)                                            \
+    X(OUTPUT_READ, output_read.out_bytes, BUF_BYTES - 7, BAD_RANGE)                                \
+    X(OUTPUT_READ, output_read.out_off, U64_MAX, BAD_RANGE)                                        \
+    X(OUTPUT_READ, output_read.out_buf, BUF_READ, BAD_ACCESS)                                      \
+    X(OUTPUT_READ, output_read.out_buf, 3, BAD_BUFFER)                                             \
     X(STREAM_DESTROY, stream_id.id, 0, BAD_HANDLE)                                                 \
     X(EVENT_RECORD, event.id, 0, BAD_HANDLE)                                                       \
     X(EVENT_WAIT, event.id, 0, BAD_HANDLE)                                                         \
@@ -438,6 +448,7 @@ START_TEST(empty_copies_and_edges_are_allowed)
     ALLOW(MEM_INFO, mem_info.out_off, BUF_BYTES - 32);
     ALLOW(FUNC_LOOKUP, lookup.out_bytes, 64);
     ALLOW(GLOBAL_LOOKUP, lookup.out_bytes, 16);
+    ALLOW(OUTPUT_READ, output_read.out_bytes, 1);
     ALLOW(STREAM_CREATE, stream_create.priority, 0xffffffff);
     vgpu_gbufs_fini(&w.bufs);
 }

@@ -94,7 +94,9 @@ static uint16_t fake_lookup(struct fake *f, const struct vgpu_sqe *sqe, struct v
 
     if (!name || !out)
         return VGPU_ST_BAD_BUFFER;
-    if (!wide && (c->name_bytes != 3 || memcmp(name, "add", 3)))
+    if (c->name_bytes == 3 && !memcmp(name, "say", 3))
+        info.flags = VGPU_FUNC_MAY_PRINT;
+    else if (!wide && (c->name_bytes != 3 || memcmp(name, "add", 3)))
         return VGPU_ST_NOT_FOUND;
     memcpy(out, &info, sizeof(info));
     for (uint32_t i = 0; i < count; i++) {
@@ -126,6 +128,24 @@ static uint16_t fake_launch(struct fake *f, const struct vgpu_sqe *sqe)
     return status;
 }
 
+static uint16_t fake_output(struct fake *f, const struct vgpu_sqe *sqe, struct vgpu_cqe *cqe)
+{
+    const struct vgpu_cmd_output_read *c = &sqe->u.output_read;
+    uint8_t *out = fake_buffer(f, c->out_buf, c->out_off, c->out_bytes);
+    uint32_t bytes = f->output_bytes < c->out_bytes ? f->output_bytes : c->out_bytes;
+
+    f->output_reads++;
+    if (!out)
+        return VGPU_ST_BAD_BUFFER;
+    memcpy(out, f->output, bytes);
+    f->output_bytes -= bytes;
+    memmove(f->output, f->output + bytes, f->output_bytes);
+    cqe->result = bytes;
+    cqe->aux = f->output_lost;
+    f->output_lost = 0;
+    return VGPU_ST_OK;
+}
+
 static uint16_t fake_memset(struct fake *f, const struct vgpu_sqe *sqe)
 {
     const struct vgpu_cmd_memset *c = &sqe->u.memset;
@@ -151,6 +171,7 @@ static void fake_execute(struct fake *f, const struct vgpu_sqe *sqe, struct vgpu
     case VGPU_CMD_MODULE_LOAD: cqe->status = fake_load(f, sqe, cqe); break;
     case VGPU_CMD_FUNC_LOOKUP: cqe->status = fake_lookup(f, sqe, cqe); break;
     case VGPU_CMD_LAUNCH: cqe->status = fake_launch(f, sqe); break;
+    case VGPU_CMD_OUTPUT_READ: cqe->status = fake_output(f, sqe, cqe); break;
     case VGPU_CMD_STREAM_CREATE:
     case VGPU_CMD_EVENT_CREATE: cqe->result = 3; break;
     case 0x7fff: cqe->status = VGPU_ST_BAD_OPCODE; break;

@@ -49,10 +49,12 @@ struct fake {
     bool shuffle;         /* complete in pairs, swapped */
     bool stray;           /* a wrong completion before each right one */
     uint16_t next_status; /* of the next launch, once */
+    char output[16384];   /* what "say" printed and nobody has read */
+    uint32_t output_bytes, output_lost;
 
     /* what tests read */
     int calls, open_fds, maps, registers, allocs;
-    uint32_t launches, doorbells;
+    uint32_t launches, doorbells, output_reads;
     uint32_t params[FAKE_WIDE_PARAMS];
     uint32_t sum;
 };

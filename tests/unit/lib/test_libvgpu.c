@@ -411,6 +411,145 @@ START_TEST(a_failed_launch_is_reported_once_and_to_its_stream)
 }
 END_TEST
 
+/* ---- what kernels print ---- */
+
+static struct {
+    char text[20000];
+    size_t bytes;
+    uint64_t lost;
+    unsigned int calls;
+} heard;
+
+static void hear(void *opaque, const char *text, size_t bytes, uint64_t lost)
+{
+    ck_assert_ptr_eq(opaque, &heard);
+    ck_assert_uint_le(bytes, sizeof(heard.text) - heard.bytes);
+    memcpy(heard.text + heard.bytes, text, bytes);
+    heard.bytes += bytes;
+    heard.lost += lost;
+    heard.calls++;
+}
+
+static void print(const char *text, uint32_t lost)
+{
+    size_t bytes = strlen(text);
+
+    ck_assert_uint_le(bytes, sizeof(fake.output));
+    pthread_mutex_lock(&fake.lock);
+    memcpy(fake.output, text, bytes);
+    fake.output_bytes = (uint32_t)bytes;
+    fake.output_lost = lost;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+static void launch(struct vgpu_function *function)
+{
+    struct vgpu_launch_config config = {.grid = {1, 1, 1}, .block = {1, 1, 1}};
+    uint32_t block[FAKE_PARAMS] = {0};
+
+    ck_assert_int_eq(vgpu_launch(function, &config, block, sizeof(block)), 0);
+}
+
+START_TEST(programs_that_never_print_pay_nothing)
+{
+    struct vgpu_function *add = get_function("add");
+    uint8_t byte;
+
+    for (int i = 0; i < 10; i++) {
+        launch(add);
+        ck_assert_int_eq(vgpu_stream_sync(ctx, NULL), 0);
+        ck_assert_int_eq(vgpu_sync(ctx), 0);
+        ck_assert_int_eq(vgpu_copy_d2h(ctx, NULL, &byte, FAKE_DEVICE_BASE, 1), 0);
+    }
+    ck_assert_uint_eq(fake.output_reads, 0);
+}
+END_TEST
+
+START_TEST(output_comes_with_whatever_waits)
+{
+    struct vgpu_function *say = get_function("say");
+    struct vgpu_event *event;
+    uint32_t reads;
+    uint8_t byte;
+
+    memset(&heard, 0, sizeof(heard));
+    ck_assert_int_eq(vgpu_set_output(ctx, hear, &heard), 0);
+    ck_assert_int_eq(vgpu_event_create(ctx, &event), 0);
+    launch(say);
+    print("a", 0);
+    ck_assert_int_eq(vgpu_stream_sync(ctx, NULL), 0);
+    print("b", 0);
+    ck_assert_int_eq(vgpu_copy_d2h(ctx, NULL, &byte, FAKE_DEVICE_BASE, 1), 0);
+    print("c", 0);
+    ck_assert_int_eq(vgpu_event_record(event, NULL), 0);
+    ck_assert_int_eq(vgpu_event_sync(event), 0);
+    print("d", 0);
+    ck_assert_int_eq(vgpu_sync(ctx), 0);
+    ck_assert_str_eq(heard.text, "abcd");
+    /* All that was launched has ended and was read: nothing more to ask for. */
+    reads = fake.output_reads;
+    ck_assert_int_eq(vgpu_stream_sync(ctx, NULL), 0);
+    ck_assert_int_eq(vgpu_sync(ctx), 0);
+    ck_assert_uint_eq(fake.output_reads, reads);
+    launch(say);
+    print("e", 0);
+    ck_assert_int_eq(vgpu_sync(ctx), 0);
+    ck_assert_str_eq(heard.text, "abcde");
+    /* A program may ask in between. */
+    print("f", 0);
+    ck_assert_int_eq(vgpu_output_flush(ctx), 0);
+    ck_assert_str_eq(heard.text, "abcdef");
+    ck_assert_int_eq(vgpu_event_destroy(event), 0);
+}
+END_TEST
+
+START_TEST(much_output_comes_whole_and_losses_are_told)
+{
+    char text[10001];
+
+    memset(&heard, 0, sizeof(heard));
+    for (size_t i = 0; i < sizeof(text) - 1; i++)
+        text[i] = (char)('a' + i % 23);
+    text[sizeof(text) - 1] = '\0';
+    ck_assert_int_eq(vgpu_set_output(ctx, hear, &heard), 0);
+    launch(get_function("say"));
+    print(text, 77);
+    ck_assert_int_eq(vgpu_sync(ctx), 0);
+    ck_assert_str_eq(heard.text, text);
+    ck_assert_uint_eq(heard.lost, 77);
+    ck_assert_uint_gt(heard.calls, 1);
+}
+END_TEST
+
+/* An error of the work that was waited for is not hidden by reading the output after it. */
+START_TEST(output_does_not_hide_an_error)
+{
+    struct vgpu_function *say = get_function("say");
+
+    memset(&heard, 0, sizeof(heard));
+    ck_assert_int_eq(vgpu_set_output(ctx, hear, &heard), 0);
+    print("said", 0);
+    FAKE_SET(next_status, VGPU_ST_LAUNCH_RESOURCES);
+    launch(say);
+    ck_assert_int_eq(vgpu_sync(ctx), -EINVAL);
+    ck_assert_int_eq(vgpu_last_status(), VGPU_ST_LAUNCH_RESOURCES);
+    ck_assert_str_eq(heard.text, "said");
+}
+END_TEST
+
+START_TEST(closing_hands_out_the_rest)
+{
+    memset(&heard, 0, sizeof(heard));
+    ck_assert_int_eq(vgpu_set_output(ctx, hear, &heard), 0);
+    launch(get_function("say"));
+    ck_assert_int_eq(vgpu_nop(ctx, NULL), 0);
+    print("last words", 0);
+    vgpu_close(ctx);
+    ctx = NULL;
+    ck_assert_str_eq(heard.text, "last words");
+}
+END_TEST
+
 START_TEST(event_sync_waits_for_the_last_record)
 {
     struct vgpu_event *event;
@@ -504,6 +643,12 @@ static Suite *libvgpu_suite(void)
                                          a_failed_launch_is_reported_once_and_to_its_stream,
                                          event_sync_waits_for_the_last_record,
                                          NULL};
+    const TTest *const output_tests[] = {programs_that_never_print_pay_nothing,
+                                         output_comes_with_whatever_waits,
+                                         much_output_comes_whole_and_losses_are_told,
+                                         output_does_not_hide_an_error,
+                                         closing_hands_out_the_rest,
+                                         NULL};
     const TTest *const status_tests[] = {every_status_has_words_and_an_errno, executors_have_names,
                                          NULL};
     Suite *suite = suite_create("libvgpu");
@@ -513,6 +658,7 @@ static Suite *libvgpu_suite(void)
     add_case(suite, "threads", true, thread_tests);
     add_case(suite, "copy", true, copy_tests);
     add_case(suite, "module", true, module_tests);
+    add_case(suite, "output", true, output_tests);
     add_case(suite, "status", false, status_tests);
     return suite;
 }
