@@ -44,7 +44,7 @@ AREAS = [
     ("exec", r"host-backend/exec/[^/]*", [ABI, SYSTEM, r"exec/.*\.h"]),
     ("daemon", r"host-backend/daemon/.*",
      [ABI, SYSTEM, r"daemon/.*\.h", r"bus/.*\.h", r"device/device\.h", r"exec/[^/]*\.h"]),
-    ("host tools", r"host-backend/tools/.*", [ABI, SYSTEM, r"exec/.*\.h"]),
+    ("host tools", r"host-backend/tools/.*", [ABI, SYSTEM, r"exec/.*\.h", r"daemon/.*\.h"]),
     ("kernel module", r"guest-driver/kmod/.*", [ABI, r"linux/.*\.h", r"asm/.*\.h", r"drm/.*\.h"]),
     ("guest library", r"guest-driver/.*", [ABI, r"vgpu/libvgpu\.h", SYSTEM]),
     ("qemu device", r"qemu-device/.*",

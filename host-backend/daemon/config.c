@@ -17,6 +17,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define CONFIG_MAX_DOMID   32751u
+#define CONFIG_SLOT        0x10u
 #define CONFIG_RUNTIME_DIR "/run/vgpu"
 #define CONFIG_MIN_MEMORY  (1ull << 20)
 #define CONFIG_MAX_MEMORY  (1ull << 50)
@@ -211,6 +213,23 @@ static int vm_set_socket_group(struct vgpu_vm_config *vm, const char *value)
     return 0;
 }
 
+static int vm_set_xen(struct vgpu_vm_config *vm, const char *value)
+{
+    return parse_u32(value, 1, CONFIG_MAX_DOMID, &vm->domid);
+}
+
+/* Decimal, or as lspci has it: 0x10. */
+static int vm_set_slot(struct vgpu_vm_config *vm, const char *value)
+{
+    char *end;
+    unsigned long slot = strtoul(value, &end, 0);
+
+    if (!isdigit((unsigned char)value[0]) || *end || slot < 2 || slot > 31)
+        return -EINVAL;
+    vm->slot = (uint32_t)slot;
+    return 0;
+}
+
 static const struct vm_key vm_keys[] = {
     {"name", vm_set_name, "1 to 31 letters, digits, '-', '_' and '.'"},
     {"socket", vm_set_socket, "an absolute path of at most 107 bytes"},
@@ -223,6 +242,8 @@ static const struct vm_key vm_keys[] = {
     {"device", vm_set_device, "a GPU's UUID or PCI address, at most 63 bytes"},
     {"socket-mode", vm_set_socket_mode, "an octal file mode like 0660"},
     {"socket-group", vm_set_socket_group, "an existing group"},
+    {"xen", vm_set_xen, "the id of a Xen domain, 1 to 32751"},
+    {"slot", vm_set_slot, "a slot of the domain's PCI bus, 2 to 31 (0x2 to 0x1f)"},
 };
 
 static VGPU_MUST_CHECK int vm_set(struct vgpu_vm_config *vm, const char *key, const char *value,
@@ -238,7 +259,7 @@ static VGPU_MUST_CHECK int vm_set(struct vgpu_vm_config *vm, const char *key, co
     }
     snprintf(why, VGPU_WHY_BYTES,
              "unknown key '%.60s': a VM has name, socket, executor, memory, deadline, contexts, "
-             "poll-us, threads, device, socket-mode, socket-group",
+             "poll-us, threads, device, socket-mode, socket-group, xen, slot",
              key);
     return -EINVAL;
 }
@@ -265,6 +286,7 @@ static struct vgpu_vm_config *vm_new(struct vgpu_config *cfg, char *why)
         .poll_us = 50,
         .socket_mode = 0600,
         .socket_gid = (gid_t)-1,
+        .slot = CONFIG_SLOT,
     };
     return vms;
 }
@@ -440,22 +462,28 @@ void vgpu_config_fini(struct vgpu_config *cfg)
 static VGPU_MUST_CHECK int vm_finish(struct vgpu_config *cfg, size_t idx, char *why)
 {
     struct vgpu_vm_config *vm = &cfg->vms[idx];
-    const char *missing = !vm->name[0]       ? "name"
-                          : !vm->socket[0]   ? "socket"
-                          : !vm->executor[0] ? "executor"
-                                             : NULL;
+    const char *missing = !vm->name[0]                   ? "name"
+                          : !vm->socket[0] && !vm->domid ? "socket"
+                          : !vm->executor[0]             ? "executor"
+                                                         : NULL;
 
     if (missing) {
         snprintf(why, VGPU_WHY_BYTES, "VM %zu (%s): no %s given", idx + 1,
                  vm->name[0] ? vm->name : "unnamed", missing);
         return -EINVAL;
     }
+    if (vm->socket[0] && vm->domid) {
+        snprintf(why, VGPU_WHY_BYTES, "VM %zu (%s): has a socket and a Xen domain, allowed is one",
+                 idx + 1, vm->name);
+        return -EINVAL;
+    }
     if (vm->deadline_ms == UINT32_MAX)
         vm->deadline_ms = vm->exec_kind == VGPU_EXEC_CPU ? CONFIG_DEADLINE : 0;
     for (size_t i = 0; i < idx; i++) {
-        const char *same = !strcmp(cfg->vms[i].name, vm->name)       ? "name"
-                           : !strcmp(cfg->vms[i].socket, vm->socket) ? "socket"
-                                                                     : NULL;
+        const char *same = !strcmp(cfg->vms[i].name, vm->name)                        ? "name"
+                           : vm->socket[0] && !strcmp(cfg->vms[i].socket, vm->socket) ? "socket"
+                           : vm->domid && cfg->vms[i].domid == vm->domid              ? "Xen domain"
+                                                                                      : NULL;
 
         if (same) {
             snprintf(why, VGPU_WHY_BYTES, "VMs %zu and %zu have the same %s", i + 1, idx + 1, same);
@@ -489,8 +517,9 @@ static VGPU_MUST_CHECK int paths_finish(struct vgpu_config *cfg, char *why)
 
 int vgpu_config_finish(struct vgpu_config *cfg, char *why)
 {
-    if (!cfg->vm_count) {
-        snprintf(why, VGPU_WHY_BYTES, "no VM given: use --vm or --config");
+    if (!cfg->vm_count && !cfg->no_vm) {
+        snprintf(why, VGPU_WHY_BYTES,
+                 "no VM given: use --vm or --config, or --no-vm to begin without one");
         return -EINVAL;
     }
     for (size_t i = 0; i < cfg->vm_count; i++) {

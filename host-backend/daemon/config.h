@@ -38,11 +38,14 @@ struct vgpu_vm_config {
     uint32_t threads; /* of the cpu executor, 0: as the machine has */
     uint32_t socket_mode;
     gid_t socket_gid; /* (gid_t)-1: as vgpud */
+    uint32_t domid;   /* Xen domain to serve, instead of a socket; 0: none */
+    uint32_t slot;    /* of that domain's PCI bus */
 };
 
 struct vgpu_config {
     struct vgpu_vm_config *vms;
     size_t vm_count;
+    bool no_vm; /* begin with none: Xen domains are attached later */
     char control[VGPU_PATH_BYTES];
     char runtime_dir[VGPU_PATH_BYTES]; /* not given: where the control socket is */
     char user[32];                     /* whom vm and exec processes run as when vgpud is root */

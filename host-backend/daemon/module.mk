@@ -8,7 +8,7 @@ DAEMON_LDLIBS := -lseccomp -linih -ljson-c -lzstd -llz4 -ldl -lm -lpthread
 
 $(eval $(call vgpu_lib,daemon,$(DAEMON_SOURCES)))
 $(eval $(call vgpu_prog,vgpud,$(DAEMON_DIR)/vgpud.c,$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
-$(eval $(call vgpu_prog,vgpuctl,$(DAEMON_DIR)/vgpuctl.c,,-ljson-c))
+$(eval $(call vgpu_prog,vgpuctl,$(DAEMON_DIR)/vgpuctl.c,daemon,-linih -ljson-c))
 
 $(eval $(call vgpu_test,daemon,$(addprefix tests/unit/daemon/,main.c test_config.c test_small.c \
 	test_loop.c test_process.c vm_fixture.c test_vm.c test_vgpud.c),$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))

@@ -6,132 +6,59 @@
  * it becomes a table.  Exit status: 0; 1 when vgpud can't be reached or refuses; 2 for
  * wrong usage.
  */
+#include <daemon/control_client.h>
+
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#define CTL_DEFAULT   "/run/vgpu/control.sock"
-#define CTL_TIMEOUT_S 20
-#define CTL_MAX_BYTES (256u << 20)
-#define EXIT_USAGE    2
+#define CTL_TIMEOUT_MS 20000u
+#define CTL_ATTACH_MS  60000u
+#define CTL_MAX_DOMID  32751u /* Xen reserves what is above */
+#define EXIT_USAGE     2
 
 static const char usage_text[] =
-    "Usage: vgpuctl [--control PATH] [--json] list|stats [NAME]|version\n"
-    "Show what a running vgpud does.\n"
+    "Usage: vgpuctl [--control PATH] [--json] list|stats [NAME]\n"
+    "       vgpuctl [--control PATH] [--json] version\n"
+    "       vgpuctl [--control PATH] attach --domid N --executor KIND [OPTION...]\n"
+    "       vgpuctl [--control PATH] detach --domid N\n"
+    "Show what a running vgpud does, and tell it which Xen domains to serve.\n"
     "\n"
     "  list            the VMs: attached or not, executor, process\n"
     "  stats [NAME]    accounts of all VMs, or of one: contexts, memory, buffers, commands\n"
     "  version         of vgpuctl and of vgpud\n"
+    "  attach          give a Xen domain that was created paused (xl create -p) its vGPU\n"
+    "  detach          take it away again, before the domain runs or after it is gone\n"
     "\n"
-    "  --control PATH  vgpud's control socket (" CTL_DEFAULT ")\n"
+    "  --control PATH  vgpud's control socket (" VGPU_CONTROL_PATH ")\n"
     "  --json          print the answer as JSON\n"
-    "  --help, --version\n";
+    "  --help, --version\n"
+    "attach and detach:\n"
+    "  --domid N       the domain's id, as xl domid NAME prints it\n"
+    "  --executor KIND cpu, cuda or null\n"
+    "  --slot SLOT     of its PCI bus, 0x2 to 0x1f (0x10)\n"
+    "  --memory SIZE   device memory (1G)\n"
+    "  --name NAME     in list and the log (xen-N)\n"
+    "  --set KEY=VALUE,...\n"
+    "                  other keys of a VM, see vgpud(8)\n";
 
-static int ctl_connect(const char *path)
-{
-    const struct timeval timeout = {.tv_sec = CTL_TIMEOUT_S};
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    int fd;
-
-    if (strlen(path) >= sizeof(sa.sun_path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    memcpy(sa.sun_path, path, strlen(path) + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-    if (!connect(fd, (const struct sockaddr *)&sa, sizeof(sa)))
-        return fd;
-    close(fd);
-    return -1;
-}
-
-/* The whole answer, NUL-terminated; NULL with errno. */
-static char *ctl_read(int fd)
-{
-    size_t used = 0, room = 65536;
-    char *text = malloc(room);
-
-    while (text) {
-        ssize_t n = recv(fd, text + used, room - used - 1, 0);
-        char *bigger;
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            break;
-        used += (size_t)n;
-        text[used] = '\0';
-        if (!n && used)
-            return text;
-        if (!n || used >= CTL_MAX_BYTES) {
-            errno = EPROTO;
-            break;
-        }
-        if (used < room - 1)
-            continue;
-        bigger = realloc(text, room * 2);
-        if (!bigger)
-            break;
-        text = bigger;
-        room *= 2;
-    }
-    free(text);
-    return NULL;
-}
-
-static char *ctl_ask(const char *path, const char *verb, const char *name)
-{
-    char line[128], *text;
-    int n = snprintf(line, sizeof(line), "%s%s%s\n", verb, name ? " " : "", name ? name : "");
-    int fd;
-
-    if (n >= (int)sizeof(line)) {
-        errno = EINVAL;
-        return NULL;
-    }
-    fd = ctl_connect(path);
-    if (fd < 0)
-        return NULL;
-    text = send(fd, line, (size_t)n, MSG_NOSIGNAL) == n ? ctl_read(fd) : NULL;
-    close(fd);
-    return text;
-}
+/* What the command line says. */
+struct ctl_options {
+    const char *control;
+    bool json;
+    const char *domid; /* this and the next: NULL if not given */
+    const char *executor;
+    const char *slot;
+    const char *memory;
+    const char *name;
+    const char *set;
+};
 
 /* ---- Tables ---- */
-
-static const char *get_text(struct json_object *obj, const char *key)
-{
-    struct json_object *value;
-
-    return json_object_object_get_ex(obj, key, &value) ? json_object_get_string(value) : "?";
-}
-
-static uint64_t get_u64(struct json_object *obj, const char *key)
-{
-    struct json_object *value;
-
-    return json_object_object_get_ex(obj, key, &value) ? json_object_get_uint64(value) : 0;
-}
-
-static bool get_bool(struct json_object *obj, const char *key)
-{
-    struct json_object *value;
-
-    return json_object_object_get_ex(obj, key, &value) && json_object_get_boolean(value);
-}
 
 static void show_list(struct json_object *vms)
 {
@@ -140,9 +67,10 @@ static void show_list(struct json_object *vms)
     for (size_t i = 0; i < json_object_array_length(vms); i++) {
         struct json_object *vm = json_object_array_get_idx(vms, i);
 
-        printf("%-20s %-8s %-9s %8" PRIu64 " %10" PRIu64 "  %s\n", get_text(vm, "name"),
-               get_text(vm, "executor"), get_bool(vm, "attached") ? "yes" : "no",
-               get_u64(vm, "pid"), get_u64(vm, "generation"), get_text(vm, "device"));
+        printf("%-20s %-8s %-9s %8" PRIu64 " %10" PRIu64 "  %s\n", vgpu_json_text(vm, "name"),
+               vgpu_json_text(vm, "executor"), vgpu_json_bool(vm, "attached") ? "yes" : "no",
+               vgpu_json_u64(vm, "pid"), vgpu_json_u64(vm, "generation"),
+               vgpu_json_text(vm, "device"));
     }
 }
 
@@ -151,43 +79,44 @@ static void show_context(struct json_object *ctx)
     printf("  ctx %-3" PRIu64 " pid %-7" PRIu64 " %-8s %" PRIu64 " KiB in device, %" PRIu64
            " buffers (%" PRIu64 " KiB), %" PRIu64 " commands, %" PRIu64 " kernels in %" PRIu64
            " us\n",
-           get_u64(ctx, "ctx"), get_u64(ctx, "pid"), get_text(ctx, "state"),
-           get_u64(ctx, "memory_bytes") / 1024, get_u64(ctx, "buffers"),
-           get_u64(ctx, "buffer_bytes") / 1024, get_u64(ctx, "commands"), get_u64(ctx, "kernels"),
-           get_u64(ctx, "kernel_ns") / 1000);
-    if (get_u64(ctx, "lost_status"))
-        printf("          lost, status 0x%" PRIx64 ": %s\n", get_u64(ctx, "lost_status"),
-               get_text(ctx, "lost_message"));
+           vgpu_json_u64(ctx, "ctx"), vgpu_json_u64(ctx, "pid"), vgpu_json_text(ctx, "state"),
+           vgpu_json_u64(ctx, "memory_bytes") / 1024, vgpu_json_u64(ctx, "buffers"),
+           vgpu_json_u64(ctx, "buffer_bytes") / 1024, vgpu_json_u64(ctx, "commands"),
+           vgpu_json_u64(ctx, "kernels"), vgpu_json_u64(ctx, "kernel_ns") / 1000);
+    if (vgpu_json_u64(ctx, "lost_status"))
+        printf("          lost, status 0x%" PRIx64 ": %s\n", vgpu_json_u64(ctx, "lost_status"),
+               vgpu_json_text(ctx, "lost_message"));
 }
 
 static void show_vm_stats(struct json_object *vm)
 {
     struct json_object *list;
 
-    printf("%s: %s, %s%s\n", get_text(vm, "name"), get_text(vm, "device"),
-           get_bool(vm, "attached") ? get_text(vm, "state") : "not attached",
-           get_bool(vm, "responding") ? "" : ", NOT RESPONDING");
+    printf("%s: %s, %s%s\n", vgpu_json_text(vm, "name"), vgpu_json_text(vm, "device"),
+           vgpu_json_bool(vm, "attached") ? vgpu_json_text(vm, "state") : "not attached",
+           vgpu_json_bool(vm, "responding") ? "" : ", NOT RESPONDING");
     printf("  generation %" PRIu64 ", process %" PRIu64 ", %" PRIu64
            " executor process(es), %" PRIu64 " descriptors\n",
-           get_u64(vm, "generation"), get_u64(vm, "pid"), get_u64(vm, "exec_processes"),
-           get_u64(vm, "open_fds"));
+           vgpu_json_u64(vm, "generation"), vgpu_json_u64(vm, "pid"),
+           vgpu_json_u64(vm, "exec_processes"), vgpu_json_u64(vm, "open_fds"));
     printf("  device memory %" PRIu64 " of %" PRIu64 " KiB; guest memory mapped %" PRIu64
            " KiB in %" PRIu64 " range(s)\n",
-           get_u64(vm, "memory_bytes") / 1024, get_u64(vm, "memory_limit_bytes") / 1024,
-           get_u64(vm, "dma_bytes") / 1024, get_u64(vm, "dma_ranges"));
+           vgpu_json_u64(vm, "memory_bytes") / 1024, vgpu_json_u64(vm, "memory_limit_bytes") / 1024,
+           vgpu_json_u64(vm, "dma_bytes") / 1024, vgpu_json_u64(vm, "dma_ranges"));
     printf("  contexts %" PRIu64 " (created %" PRIu64 ", lost %" PRIu64 "), buffers %" PRIu64
            " (%" PRIu64 " KiB)\n",
-           get_u64(vm, "contexts"), get_u64(vm, "contexts_created"), get_u64(vm, "contexts_lost"),
-           get_u64(vm, "buffers"), get_u64(vm, "buffer_bytes") / 1024);
+           vgpu_json_u64(vm, "contexts"), vgpu_json_u64(vm, "contexts_created"),
+           vgpu_json_u64(vm, "contexts_lost"), vgpu_json_u64(vm, "buffers"),
+           vgpu_json_u64(vm, "buffer_bytes") / 1024);
     printf("  commands %" PRIu64 " (%" PRIu64 " failed), kernels %" PRIu64 " in %" PRIu64
            " us, copied in %" PRIu64 " KiB, out %" PRIu64 " KiB\n",
-           get_u64(vm, "commands"), get_u64(vm, "command_errors"), get_u64(vm, "kernels"),
-           get_u64(vm, "kernel_ns") / 1000, get_u64(vm, "bytes_h2d") / 1024,
-           get_u64(vm, "bytes_d2h") / 1024);
+           vgpu_json_u64(vm, "commands"), vgpu_json_u64(vm, "command_errors"),
+           vgpu_json_u64(vm, "kernels"), vgpu_json_u64(vm, "kernel_ns") / 1000,
+           vgpu_json_u64(vm, "bytes_h2d") / 1024, vgpu_json_u64(vm, "bytes_d2h") / 1024);
     printf("  admin commands %" PRIu64 ", guest errors %" PRIu64 ", messages %" PRIu64 " (%" PRIu64
            " refused)\n",
-           get_u64(vm, "admin_commands"), get_u64(vm, "guest_errors"), get_u64(vm, "messages"),
-           get_u64(vm, "messages_refused"));
+           vgpu_json_u64(vm, "admin_commands"), vgpu_json_u64(vm, "guest_errors"),
+           vgpu_json_u64(vm, "messages"), vgpu_json_u64(vm, "messages_refused"));
     if (!json_object_object_get_ex(vm, "context_list", &list))
         return;
     for (size_t i = 0; i < json_object_array_length(list); i++)
@@ -199,7 +128,7 @@ static int show(struct json_object *root, const char *verb)
     struct json_object *vms;
 
     if (!strcmp(verb, "version")) {
-        printf("vgpuctl %s\nvgpud %s\n", VGPU_VERSION, get_text(root, "version"));
+        printf("vgpuctl %s\nvgpud %s\n", VGPU_VERSION, vgpu_json_text(root, "version"));
         return EXIT_SUCCESS;
     }
     if (!json_object_object_get_ex(root, "vms", &vms) ||
@@ -215,61 +144,172 @@ static int show(struct json_object *root, const char *verb)
     return EXIT_SUCCESS;
 }
 
-static int ctl_run(const char *control, const char *verb, const char *name, bool json)
+static int ctl_fail(const char *why)
 {
-    char *text = ctl_ask(control, verb, name);
-    struct json_object *root, *error;
-    int status = EXIT_FAILURE;
+    fprintf(stderr, "vgpuctl: %s\n", why);
+    return EXIT_FAILURE;
+}
 
-    if (!text) {
-        fprintf(stderr, "vgpuctl: %s: %s\n", control,
-                errno == EAGAIN ? "no answer in time" : strerror(errno));
-        return EXIT_FAILURE;
-    }
-    root = json_tokener_parse(text);
-    if (!json_object_is_type(root, json_type_object)) {
-        fprintf(stderr, "vgpuctl: %s: the answer is not JSON\n", control);
-    } else if (json_object_object_get_ex(root, "error", &error)) {
-        fprintf(stderr, "vgpuctl: %s\n", json_object_get_string(error));
-    } else if (json) {
-        puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
-        status = EXIT_SUCCESS;
-    } else {
-        status = show(root, verb);
-    }
-    json_object_put(root);
-    free(text);
+/* Print the answer in the form asked for, and put it. */
+static int ctl_show(const struct ctl_options *opts, struct json_object *answer, const char *verb)
+{
+    int status = EXIT_SUCCESS;
+
+    if (opts->json)
+        puts(json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PRETTY));
+    else
+        status = show(answer, verb);
+    json_object_put(answer);
     return status;
 }
 
-int main(int argc, char **argv)
+static int ctl_ask(const struct ctl_options *opts, const char *verb, const char *name)
+{
+    char request[VGPU_CONTROL_LINE], why[VGPU_WHY_BYTES];
+    struct json_object *answer;
+
+    if (snprintf(request, sizeof(request), "%s%s%s", verb, name ? " " : "", name ? name : "") >=
+        (int)sizeof(request))
+        return ctl_fail("the name is too long");
+    if (vgpu_control_call(opts->control, request, CTL_TIMEOUT_MS, &answer, why))
+        return ctl_fail(why);
+    return ctl_show(opts, answer, verb);
+}
+
+/* ---- Xen domains ---- */
+
+/* 1 to 32751, or 0 after a message. */
+static unsigned long ctl_domid(const struct ctl_options *opts)
+{
+    unsigned long domid;
+    char *end;
+
+    if (!opts->domid) {
+        fputs("vgpuctl: --domid is missing: give the number that `xl domid NAME` prints\n", stderr);
+        return 0;
+    }
+    domid = strtoul(opts->domid, &end, 10);
+    if (opts->domid[0] >= '0' && opts->domid[0] <= '9' && !*end && domid && domid <= CTL_MAX_DOMID)
+        return domid;
+    fprintf(stderr,
+            "vgpuctl: --domid %.40s is no guest's domain id (1 to 32751): `xl domid NAME` prints "
+            "it\n",
+            opts->domid);
+    return 0;
+}
+
+/* The VM in the form of vgpud's --vm. */
+static bool attach_compose(const struct ctl_options *opts, unsigned long domid, const char *name,
+                           char vm[VGPU_CONTROL_LINE])
+{
+    int n = snprintf(vm, VGPU_CONTROL_LINE, "name=%s,xen=%lu,executor=%s%s%s%s%s%s%s", name, domid,
+                     opts->executor, opts->slot ? ",slot=" : "", opts->slot ? opts->slot : "",
+                     opts->memory ? ",memory=" : "", opts->memory ? opts->memory : "",
+                     opts->set ? "," : "", opts->set ? opts->set : "");
+
+    return n < VGPU_CONTROL_LINE;
+}
+
+static int ctl_attach(const struct ctl_options *opts)
+{
+    unsigned long domid = ctl_domid(opts);
+    char vm[VGPU_CONTROL_LINE], why[VGPU_WHY_BYTES], name[VGPU_VM_NAME_BYTES];
+    struct json_object *answer;
+
+    if (!domid)
+        return EXIT_USAGE;
+    if (!opts->executor) {
+        fputs("vgpuctl: --executor is missing: cpu, cuda or null\n", stderr);
+        return EXIT_USAGE;
+    }
+    snprintf(name, sizeof(name), "xen-%lu", domid);
+    if (!attach_compose(opts, domid, opts->name ? opts->name : name, vm)) {
+        fputs("vgpuctl: the options are too long\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (vgpu_control_attach(opts->control, vm, opts->name ? opts->name : name, CTL_ATTACH_MS,
+                            &answer, why))
+        return ctl_fail(why);
+    return ctl_show(opts, answer, "list");
+}
+
+static int ctl_detach(const struct ctl_options *opts)
+{
+    unsigned long domid = ctl_domid(opts);
+    char request[32], why[VGPU_WHY_BYTES];
+    struct json_object *answer;
+
+    if (!domid)
+        return EXIT_USAGE;
+    if (opts->executor || opts->slot || opts->memory || opts->name || opts->set) {
+        fputs("vgpuctl: detach takes --domid only\n", stderr);
+        return EXIT_USAGE;
+    }
+    snprintf(request, sizeof(request), "detach %lu", domid);
+    if (vgpu_control_call(opts->control, request, CTL_TIMEOUT_MS, &answer, why))
+        return ctl_fail(why);
+    return ctl_show(opts, answer, "list");
+}
+
+/* ---- Command line ---- */
+
+/* -1: go on; else the exit status. */
+static int options_read(int argc, char **argv, struct ctl_options *opts)
 {
     static const struct option options[] = {
         {"control", required_argument, NULL, 'c'},
         {"json", no_argument, NULL, 'j'},
+        {"domid", required_argument, NULL, 'd'},
+        {"slot", required_argument, NULL, 's'},
+        {"executor", required_argument, NULL, 'x'},
+        {"memory", required_argument, NULL, 'm'},
+        {"name", required_argument, NULL, 'n'},
+        {"set", required_argument, NULL, 'k'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    const char *control = CTL_DEFAULT, *verb, *name;
-    bool json = false, with_name;
     int opt;
 
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (opt) {
-        case 'c': control = optarg; break;
-        case 'j': json = true; break;
+        case 'c': opts->control = optarg; break;
+        case 'j': opts->json = true; break;
+        case 'd': opts->domid = optarg; break;
+        case 's': opts->slot = optarg; break;
+        case 'x': opts->executor = optarg; break;
+        case 'm': opts->memory = optarg; break;
+        case 'n': opts->name = optarg; break;
+        case 'k': opts->set = optarg; break;
         case 'h': fputs(usage_text, stdout); return EXIT_SUCCESS;
         case 'V': puts("vgpuctl " VGPU_VERSION); return EXIT_SUCCESS;
         default: fputs("Try 'vgpuctl --help'.\n", stderr); return EXIT_USAGE;
         }
     }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl_options opts = {.control = VGPU_CONTROL_PATH};
+    const char *verb, *name;
+    int status = options_read(argc, argv, &opts);
+    bool domain, with_name;
+
+    if (status >= 0)
+        return status;
     verb = optind < argc ? argv[optind] : "";
     name = optind + 1 < argc ? argv[optind + 1] : NULL;
+    domain = !strcmp(verb, "attach") || !strcmp(verb, "detach");
     with_name = !strcmp(verb, "list") || !strcmp(verb, "stats");
-    if ((!with_name && strcmp(verb, "version")) || argc - optind > (with_name ? 2 : 1)) {
+    if (argc - optind > (with_name ? 2 : 1) ||
+        (!domain &&
+         (opts.domid || opts.executor || opts.slot || opts.memory || opts.name || opts.set)) ||
+        (!domain && !with_name && strcmp(verb, "version"))) {
         fputs(usage_text, stderr);
         return EXIT_USAGE;
     }
-    return ctl_run(control, verb, name, json);
+    if (domain)
+        return verb[0] == 'a' ? ctl_attach(&opts) : ctl_detach(&opts);
+    return ctl_ask(&opts, verb, name);
 }

@@ -32,9 +32,10 @@ static const char usage_text[] =
     "Give virtual machines a share of a GPU.\n"
     "\n"
     "  --vm KEY=VALUE,...    serve a VM; keys: name, socket, executor (cpu, null, cuda),\n"
-    "                        memory, deadline, contexts, poll-us, threads, device,\n"
+    "                        xen, slot, memory, deadline, contexts, poll-us, threads, device,\n"
     "                        socket-mode, socket-group\n"
     "  --config FILE         read VMs and settings from FILE (see vgpud.conf(5))\n"
+    "  --no-vm               begin without a VM: Xen domains are attached later\n"
     "  --control PATH        control socket for vgpuctl\n"
     "  --runtime-dir DIR     generation files, and the control socket if none is given\n"
     "  --user NAME           run guests' processes as NAME when started as root (nobody)\n"
@@ -47,6 +48,7 @@ static const char usage_text[] =
 
 enum {
     OPT_VM = 256,
+    OPT_NO_VM,
     OPT_CONFIG,
     OPT_HELP,
     OPT_VERSION,
@@ -58,6 +60,7 @@ enum {
 
 static const struct option options[] = {
     {"vm", required_argument, NULL, OPT_VM},
+    {"no-vm", no_argument, NULL, OPT_NO_VM},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"control", required_argument, NULL, OPT_SETTING},
     {"runtime-dir", required_argument, NULL, OPT_SETTING},
@@ -185,6 +188,7 @@ static int options_read(int argc, char **argv, struct vgpu_config *cfg, struct p
     while (!ret && (opt = getopt_long(argc, argv, "", options, &idx)) != -1) {
         switch (opt) {
         case OPT_VM: ret = vgpu_config_add_vm(cfg, optarg, why); break;
+        case OPT_NO_VM: cfg->no_vm = true; break;
         case OPT_CONFIG: ret = vgpu_config_load(cfg, optarg, why); break;
         case OPT_SETTING: ret = vgpu_config_set(cfg, options[idx].name, optarg, why); break;
         case OPT_PROBE: probe->wanted = true; break;

@@ -97,6 +97,15 @@ static const struct {
     {"socket-mode=9", "socket-mode=9"},
     {"socket-mode=01777", "socket-mode=01777"},
     {"socket-group=no-such-group-here", "socket-group=no-such-group-here"},
+    {"xen=0", "xen=0: allowed is the id of a Xen domain, 1 to 32751"},
+    {"xen=32752", "xen=32752"},
+    {"xen=d1", "xen=d1"},
+    {"slot=1", "slot=1: allowed is a slot of the domain's PCI bus, 2 to 31"},
+    {"slot=32", "slot=32"},
+    {"slot=0x20", "slot=0x20"},
+    {"slot=-3", "slot=-3"},
+    {"slot=4.0", "slot=4.0"},
+    {"slot=", "slot="},
 };
 
 START_TEST(a_bad_value_is_named_with_what_is_allowed)
@@ -106,6 +115,40 @@ START_TEST(a_bad_value_is_named_with_what_is_allowed)
     snprintf(text, sizeof(text), GOOD ",%s", bad_vms[_i].text);
     ck_assert_int_eq(vgpu_config_add_vm(&cfg, text, why), -EINVAL);
     ck_assert_msg(strstr(why, bad_vms[_i].says), "'%s' does not say '%s'", why, bad_vms[_i].says);
+}
+END_TEST
+
+START_TEST(a_xen_domain_needs_no_socket)
+{
+    ck_assert_int_eq(vgpu_config_add_vm(&cfg, "name=a,xen=3,executor=cpu", why), 0);
+    ck_assert_int_eq(vgpu_config_add_vm(&cfg, "name=b,xen=4,slot=0x1f,executor=cpu", why), 0);
+    ck_assert_msg(!vgpu_config_finish(&cfg, why), "%s", why);
+    ck_assert_uint_eq(cfg.vms[0].domid, 3);
+    ck_assert_uint_eq(cfg.vms[0].slot, 0x10);
+    ck_assert_uint_eq(cfg.vms[1].slot, 31);
+}
+END_TEST
+
+START_TEST(a_vm_is_a_domain_or_has_a_socket)
+{
+    ck_assert_int_eq(vgpu_config_add_vm(&cfg, GOOD ",xen=3", why), 0);
+    ck_assert_int_eq(vgpu_config_finish(&cfg, why), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(why, "a socket and a Xen domain, allowed is one"));
+    vgpu_config_fini(&cfg);
+    vgpu_config_init(&cfg);
+    ck_assert_int_eq(vgpu_config_add_vm(&cfg, "name=a,xen=3,executor=cpu", why), 0);
+    ck_assert_int_eq(vgpu_config_add_vm(&cfg, "name=b,xen=3,executor=cpu", why), 0);
+    ck_assert_int_eq(vgpu_config_finish(&cfg, why), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(why, "the same Xen domain"));
+}
+END_TEST
+
+START_TEST(a_daemon_may_begin_without_a_vm)
+{
+    ck_assert_int_eq(vgpu_config_finish(&cfg, why), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(why, "--no-vm"));
+    cfg.no_vm = true;
+    ck_assert_int_eq(vgpu_config_finish(&cfg, why), 0);
 }
 END_TEST
 
@@ -249,6 +292,9 @@ Suite *config_suite(void)
     tcase_add_test(tc, every_key_is_taken);
     tcase_add_test(tc, the_deadline_depends_on_the_executor);
     tcase_add_loop_test(tc, a_bad_value_is_named_with_what_is_allowed, 0, ROWS(bad_vms));
+    tcase_add_test(tc, a_xen_domain_needs_no_socket);
+    tcase_add_test(tc, a_vm_is_a_domain_or_has_a_socket);
+    tcase_add_test(tc, a_daemon_may_begin_without_a_vm);
     tcase_add_test(tc, a_path_too_long_for_a_socket_is_refused);
     tcase_add_loop_test(tc, what_is_missing_is_named, 0, ROWS(incomplete));
     tcase_add_test(tc, names_and_sockets_are_unique);
