@@ -13,6 +13,12 @@
 #
 #   --version BINARY-PACKAGE   print NAME-VERSION (epoch dropped) and stop
 #   --derive URI...            print the entries derived for those archives
+#   --newer SOURCE MINIMUM SUITE...
+#                              the newest source package SOURCE, of version MINIMUM at
+#                              least, whose files those suites of the machine's main
+#                              archive hold; one in the cache is taken without asking
+#   --newer-deb PACKAGE MINIMUM SUITE...
+#                              the same for a binary package, unpacked, never installed
 #
 # VGPU_APT_ETC names another folder than /etc/apt to derive from.
 set -eu
@@ -120,6 +126,113 @@ Acquire::Languages "none";
 CONF
 }
 
+# in_suites DIR SUITE...: of the derived entries keep the release's own (not its
+# -security or -updates) and let them name SUITE... instead
+in_suites()
+{
+    _dir=$1
+    shift
+    # shellcheck source=/dev/null
+    _codename=$(. /etc/os-release && printf '%s\n' "$VERSION_CODENAME")
+    if [ -f "$_dir/derived.sources" ]; then
+        awk -v codename="$_codename" -v suites="$*" '
+            BEGIN { RS = ""; FS = "\n" }
+            $0 "\n" ~ "Suites:[^\n]*[ \t]" codename "[ \t\n]" {
+                sub(/Suites:[^\n]*/, "Suites: " suites); print $0 "\n"
+            }' "$_dir/derived.sources" >"$_dir/suites.sources"
+    fi
+    if [ -f "$_dir/derived.list" ]; then
+        awk -v codename="$_codename" -v suites="$*" '
+            $0 ~ "[ \t]" codename "[ \t]" {
+                n = split(suites, suite, " ")
+                for (i = 1; i <= n; i++) {
+                    line = $0
+                    sub("[ \t]" codename "[ \t]", " " suite[i] " ", line); print line
+                }
+            }' "$_dir/derived.list" >"$_dir/suites.list"
+    fi
+    rm -f "$_dir/derived.list" "$_dir/derived.sources"
+    cat "$_dir"/suites.* 2>/dev/null | grep -q . ||
+        die "no entry below $APT_ETC is for the release $_codename itself"
+}
+
+# cached_newer NAME MINIMUM: the newest unpacked one in the cache
+cached_newer()
+{
+    _best=
+    for _dir in "$VGPU_CACHE/src/$1"-*; do
+        [ -d "$_dir" ] || continue
+        case $_dir in *.tmp.*) continue ;; esac
+        dpkg --compare-versions "${_dir##*/"$1"-}" ge "$2" || continue
+        if [ -z "$_best" ] || dpkg --compare-versions "${_dir##*/"$1"-}" gt "${_best##*/"$1"-}"; then
+            _best=$_dir
+        fi
+    done
+    [ "$_best" ] && printf '%s\n' "$_best"
+}
+
+# versions_of KIND NAME: what the private lists hold, newest first
+versions_of()
+{
+    if [ "$1" = deb ]; then
+        apt-cache madison "$2" | awk -F'|' '{ gsub(/ /, "", $2); print $2 }'
+    else
+        apt-cache showsrc --only-source "$2" 2>/dev/null | sed -n 's/^Version: //p'
+    fi | sort -u -V -r
+}
+
+# get_newer KIND NAME VERSION DIR: fetch into DIR, unpack as DIR/tree
+get_newer()
+{
+    mkdir "$4"
+    case $1 in
+    deb) set -- "$@" download ;;
+    *) set -- "$@" "source --download-only" ;;
+    esac
+    # a list may name files that the archive does not hold yet, or no longer
+    # shellcheck disable=SC2086 # a verb with an option
+    if ! ( cd "$4" && apt-get -q $5 "$2=$3" ) >"$4.log" 2>&1; then
+        say "the archive lists $2 $3 but lacks its files"
+        rm -rf "$4"
+        return 1
+    fi
+    if [ "$1" = deb ]; then
+        mkdir "$4/tree"
+        dpkg-deb --fsys-tarfile "$4"/*.deb | tar -x -C "$4/tree" || die "cannot unpack"
+    else
+        ( cd "$4" && logged ../unpack.log dpkg-source --no-check -x ./*.dsc tree ) ||
+            die "cannot unpack"
+    fi
+}
+
+# fetch_newer KIND NAME MINIMUM SUITE...: prints the unpacked folder
+fetch_newer()
+{
+    _kind=$1
+    _name=$2
+    _minimum=$3
+    shift 3
+    temp_beside "$VGPU_CACHE/src/$_name-newer"
+    _work=$TEMP
+    say "looking for $_name $_minimum or newer"
+    private_apt "$_work/apt" "$(archives_of base-files)"
+    in_suites "$_work/apt/sources" "$@"
+    [ "$_kind" != deb ] || sed -i 's/deb-src/deb/' "$_work"/apt/sources/suites.*
+    APT_CONFIG=$_work/apt/apt.conf
+    export APT_CONFIG
+    logged "$_work/update.log" apt-get -q update || die "cannot read the lists of: $*"
+    _seen=
+    for _version in $(versions_of "$_kind" "$_name"); do
+        _seen="$_seen $_version"
+        dpkg --compare-versions "${_version#*:}" ge "$_minimum" || continue
+        get_newer "$_kind" "$_name" "$_version" "$_work/get" || continue
+        publish "$_work/get/tree" "$VGPU_CACHE/src/$_name-${_version#*:}"
+        printf '%s\n' "$VGPU_CACHE/src/$_name-${_version#*:}"
+        return
+    done
+    die "none of $* holds $_name $_minimum or newer; they list:${_seen:- none}"
+}
+
 fetch()
 {
     temp_beside "$3"
@@ -150,11 +263,21 @@ if [ "${1-}" = --derive ]; then
     find "$TEMP" -name 'derived.*' | sort | xargs cat
     exit 0
 fi
+case ${1-} in
+--newer | --newer-deb)
+    [ $# -ge 4 ] || die "usage: scripts/get-source.sh --newer[-deb] NAME MINIMUM SUITE..."
+    kind=${1#--newer}
+    shift
+    cached_newer "$1" "$2" || fetch_newer "${kind#-}" "$@"
+    exit
+    ;;
+esac
 if [ "${1-}" = --version ]; then
     version_only=1
     shift
 fi
-[ $# -eq 1 ] || die "usage: scripts/get-source.sh [--version] BINARY-PACKAGE | --derive URI..."
+[ $# -eq 1 ] ||
+    die "usage: scripts/get-source.sh [--version] BINARY-PACKAGE | --derive URI... | --newer[-deb] NAME MINIMUM SUITE..."
 package=$1
 record=$(source_of "$package" "$(package_version "$package")")
 name=${record% *}

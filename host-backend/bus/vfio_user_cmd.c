@@ -81,6 +81,15 @@ static VGPU_MUST_CHECK int caps_parse(const uint8_t *text, size_t bytes, struct 
     return ret;
 }
 
+/*
+ * Of the descriptors that a message may carry, what the client is told that we take: all, but
+ * QEMU's own client refuses a server that takes more than the client does (16).
+ */
+static uint32_t max_fds_answer(const struct vu_caps *caps)
+{
+    return caps->max_fds > VU_LEAST_MAX_FDS ? caps->max_fds : VU_LEAST_MAX_FDS;
+}
+
 /* The reply names only capabilities that the client named, as the protocol asks. */
 int vu_cmd_version(struct vgpu_vfio_user *vu, struct vu_msg *msg)
 {
@@ -106,8 +115,8 @@ int vu_cmd_version(struct vgpu_vfio_user *vu, struct vu_msg *msg)
     memcpy(data, &version, sizeof(version));
     n = snprintf(json, VU_CAPS_ROOM, "{\"capabilities\":{");
     if (caps.has_max_fds)
-        n += snprintf(json + n, VU_CAPS_ROOM - (size_t)n, "\"max_msg_fds\":%u%s", VU_MAX_FDS,
-                      caps.has_max_data ? "," : "");
+        n += snprintf(json + n, VU_CAPS_ROOM - (size_t)n, "\"max_msg_fds\":%u%s",
+                      max_fds_answer(&caps), caps.has_max_data ? "," : "");
     if (caps.has_max_data)
         n += snprintf(json + n, VU_CAPS_ROOM - (size_t)n, "\"max_data_xfer_size\":%u", VU_MAX_DATA);
     n += snprintf(json + n, VU_CAPS_ROOM - (size_t)n, "}}");

@@ -10,12 +10,13 @@
 #include <bus/vfio_user.h>
 #include <bus/vfio_user_proto.h>
 
-#define VU_MAX_FDS      253u       /* SCM_MAX_FD of Linux */
-#define VU_MAX_DATA     (1u << 20) /* bytes of one REGION_READ or REGION_WRITE */
-#define VU_MAX_MESSAGE  (VU_MAX_DATA + 4096u)
-#define VU_MAX_DEFERRED 1024u /* unanswered DMA_UNMAP and RESET */
-#define VU_BUDGET       64u   /* messages per receive() */
-#define VU_DEFERRED     1     /* a handler's answer: the reply comes later */
+#define VU_MAX_FDS       253u       /* SCM_MAX_FD of Linux */
+#define VU_LEAST_MAX_FDS 16u        /* what we take of any client, per message */
+#define VU_MAX_DATA      (1u << 20) /* bytes of one REGION_READ or REGION_WRITE */
+#define VU_MAX_MESSAGE   (VU_MAX_DATA + 4096u)
+#define VU_MAX_DEFERRED  1024u /* unanswered DMA_UNMAP and RESET */
+#define VU_BUDGET        64u   /* messages per receive() */
+#define VU_DEFERRED      1     /* a handler's answer: the reply comes later */
 
 /* A message being handled.  What the handler takes from `fds` it replaces by -1. */
 struct vu_msg {

@@ -7,6 +7,7 @@ date and prints the path.  A path can be given in the environment instead:
     VGPU_BUILD                     the build folder (default: build)
     VGPU_QEMU                      the reference QEMU, with the device built in
     VGPU_STOCK_QEMU, VGPU_PLUGIN   Debian's QEMU and the plug-in for it
+    VGPU_NEWER_QEMU                a recent QEMU as it was released
     VGPU_KERNEL_<FLAVOUR>          bzImage; FLAVOUR upper case, '-' as '_'
     VGPU_INITRD_<FLAVOUR>          initramfs
 
@@ -87,6 +88,10 @@ def stock_qemu():
 
 def plugin():
     return script("VGPU_PLUGIN", "build-plugin.sh")
+
+
+def newer_qemu():
+    return script("VGPU_NEWER_QEMU", "build-newer-qemu.sh")
 
 
 def _suffix(flavour):

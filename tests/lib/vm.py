@@ -18,6 +18,7 @@ QEMU's own output are printed as TAP diagnostics.
 import contextlib
 import ctypes
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -35,6 +36,7 @@ from qmp import Qmp, QmpError
 from shell import Shell, ShellError
 
 BOOT_TIMEOUT_S = 180  # a boot takes 3 s; a loaded machine may take long
+MESSAGE_TIMEOUT_MS = 60000  # of vfio-user-pci, which gives a device up after 5 s by default
 PCI_ID = "1234:7667"
 PR_SET_PDEATHSIG = 1
 
@@ -56,6 +58,7 @@ class Config:
     socket: str = ""            # vgpud's socket; "" boots without our device
     device_options: str = ""    # appended to -device vgpu-pci
     stock: bool = False         # Debian's QEMU with the plug-in
+    vfio_user_pci: bool = False  # a recent QEMU's own client instead of vgpu-pci
     flavour: str = images.DEFAULT_FLAVOUR
     cpus: int = 2
     memory_mb: int = 512
@@ -87,6 +90,10 @@ class Config:
 
     def device(self):
         """The -device argument of our device."""
+        if self.vfio_user_pci:
+            return json.dumps({"driver": "vfio-user-pci", "id": "vgpu0",
+                               "socket": {"type": "unix", "path": self.socket},
+                               "x-msg-timeout": MESSAGE_TIMEOUT_MS})
         text = f"vgpu-pci,id=vgpu0,socket={self.socket},reconnect-ms=200"
         return text + ("," + self.device_options if self.device_options else "")
 
@@ -99,7 +106,8 @@ def qemu_command(config, initrd, console, agent_fd, qmp_fd):
         machine += ",memory-backend=ram0"
         memory = ["-object", f"memory-backend-memfd,id=ram0,size={config.memory_mb}M,"
                   f"share={'on' if config.memory == 'shared' else 'off'}"]
-    command = [images.stock_qemu() if config.stock else images.qemu()]
+    command = [images.newer_qemu() if config.vfio_user_pci
+               else images.stock_qemu() if config.stock else images.qemu()]
     if config.stock:
         command += ["-plugin", f"file={images.plugin()}"]
     command += [

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,9 +50,24 @@ START_TEST(version_answers_capabilities_that_were_asked)
                                   "\"max_data_xfer_size\":1048576,\"max_dma_maps\":65535,"
                                   "\"write_multiple\":true}}"),
                      0);
-    ck_assert_ptr_nonnull(strstr((const char *)vuf.data + 4, "\"max_msg_fds\":253"));
+    /* no more than the client takes: QEMU's own would refuse the server */
+    ck_assert_ptr_nonnull(strstr((const char *)vuf.data + 4, "\"max_msg_fds\":16,"));
     ck_assert_ptr_nonnull(strstr((const char *)vuf.data + 4, "\"max_data_xfer_size\":1048576"));
     ck_assert_ptr_null(strstr((const char *)vuf.data + 4, "write_multiple"));
+}
+END_TEST
+
+/* {what the client takes, the answer} */
+static const unsigned int fds_taken[][2] = {{0, 16}, {3, 16}, {17, 17}, {253, 253}, {254, 253}};
+
+START_TEST(version_takes_as_many_descriptors_as_the_client)
+{
+    char ask[80], answer[80];
+
+    snprintf(ask, sizeof(ask), "{\"capabilities\":{\"max_msg_fds\":%u}}", fds_taken[_i][0]);
+    snprintf(answer, sizeof(answer), "{\"capabilities\":{\"max_msg_fds\":%u}}", fds_taken[_i][1]);
+    ck_assert_int_eq(version_call(0, 1, ask), 0);
+    ck_assert_str_eq((const char *)vuf.data + 4, answer);
 }
 END_TEST
 
@@ -479,6 +495,8 @@ Suite *vfio_user_suite(void)
     tcase_add_checked_fixture(fresh, vuf_setup, vuf_teardown);
     tcase_add_loop_test(fresh, version_is_the_lower_minor, 0, 4);
     tcase_add_test(fresh, version_answers_capabilities_that_were_asked);
+    tcase_add_loop_test(fresh, version_takes_as_many_descriptors_as_the_client, 0,
+                        sizeof(fds_taken) / sizeof(fds_taken[0]));
     suite_add_tcase(s, fresh);
     tcase_add_checked_fixture(tc, vuf_setup_ready, vuf_teardown);
     tcase_add_test(tc, device_info);
