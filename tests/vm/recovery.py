@@ -18,7 +18,7 @@ from vgpud import Daemon, Vm
 from vm import Config, Guest
 
 OUTCOME = "each time the loss has a reason, and the guest goes on"
-LOST_TIMEOUT_S = 180    # a stall window is 44 s; the machine may be loaded
+LOST_TIMEOUT_S = 180    # a stall window is 14 s; the machine may be loaded
 UP_TIMEOUT_S = 180
 
 
@@ -48,12 +48,17 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def kill_named(daemon, name):
-    """Kill the processes of that name below vgpud; one that has just been started
-    bears its parent's name for a moment yet."""
+def find_named(daemon, name):
+    """The processes of that name below vgpud; one that has just been started bears
+    its parent's name for a moment yet."""
     def living():
         return [pid for pid, seen in descendants(daemon.process.pid).items() if seen == name]
-    for pid in poll(living, UP_TIMEOUT_S, f"a process named {name}"):
+    return poll(living, UP_TIMEOUT_S, f"a process named {name}")
+
+
+def kill_named(daemon, name):
+    """Kill the processes of that name below vgpud."""
+    for pid in find_named(daemon, name):
         os.kill(pid, signal.SIGKILL)
 
 

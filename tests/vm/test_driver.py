@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The driver's life: loaded and unloaded, reset, hot-plugged, its back end lost."""
+import re
+
 from vmtest import example_passes, last_line, program_fails, wait_held, wait_idle
 
 # pylint: disable=wrong-import-order
@@ -8,7 +10,7 @@ import tap
 from vgpud import Daemon, Vm
 from vm import PCI_ID, Config, Guest
 
-LOADS = 20
+LOADS = 100
 
 
 @tap.test("insmod and rmmod in a loop, with work in between")
@@ -18,9 +20,31 @@ def load_loop():
         for turn in range(LOADS):
             guest.check("insmod /lib/modules/vgpu.ko")
             guest.driver_up()
-            if turn % 5 == 0:
+            if turn % 20 == 0:
                 example_passes(guest, f"vecadd -n 1024 -s {turn}")
             guest.check("rmmod vgpu")
+        wait_idle(daemon, "A")
+        guest.check_kernel_log()
+
+
+@tap.test("a stall window shorter than the back end may need is refused, with the numbers")
+def short_stall_window():
+    """VGPU-LIFE-041"""
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="stall", socket=daemon.socket("A"), vgpu_load=False)) as guest:
+        guest.check("insmod /lib/modules/vgpu.ko stall_ms=1000")
+        line = guest.poll("dmesg | grep 'stall_ms=1000 is too short'")
+        numbers = re.search(r"may need (\d+) ms for a command and beats every (\d+) ms, "
+                            r"so (\d+) is the least", line)
+        tap.true(numbers, f"the numbers in: {line}")
+        need, beat, least = (int(number) for number in numbers.groups())
+        tap.equal(least, need + 2 * beat, "the least window")
+        program_fails(guest, "vgpu-info")
+        guest.check("rmmod vgpu")
+        guest.check(f"insmod /lib/modules/vgpu.ko stall_ms={least}")
+        guest.driver_up()
+        tap.equal(guest.check("cat /sys/class/vgpu/vgpu0/stall_ms").strip(), str(least), "stall_ms")
+        example_passes(guest, "vecadd -n 1024")
         wait_idle(daemon, "A")
         guest.check_kernel_log()
 
@@ -106,6 +130,7 @@ def guest_reset():
 
 @tap.test("a back end that dies loses the contexts; a new one serves new programs")
 def back_end_dies():
+    """VGPU-LIFE-030"""
     with Daemon([Vm("A", deadline="600s")]) as daemon, \
             Guest(Config(name="survivor", socket=daemon.socket("A"))) as guest:
         guest.driver_up()
