@@ -30,6 +30,7 @@ HEADERS = ["hw.h", "ring.h", "status.h", "cmd.h", "uapi.h"]
 NOT_ABI = re.compile(r"^VGPU_([A-Z]+_H|BLAME|STATUS_LIST|STATUS_ENUM)$")
 ID = re.compile(r"VGPU-[A-Z]+-[0-9]{3}\b")
 CITING = ["tests", "host-backend", "guest-driver", "qemu-device"]
+SELFTEST = "guest-driver/examples/selftest"  # tests, too, which guests run
 NOT_CITING = "tests/lint"  # the tests of this check: examples of wrong ids
 
 
@@ -272,7 +273,7 @@ def citations():
                     ids = set(ID.findall(f.read()))
                 for i in ids:
                     everywhere.setdefault(i, set()).add(os.path.relpath(path, TOP))
-                if folder == "tests":
+                if folder == "tests" or os.path.relpath(root, TOP) == SELFTEST:
                     tests |= ids
     return everywhere, tests
 

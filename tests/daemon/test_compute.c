@@ -13,16 +13,20 @@ static uint8_t byte_at(uint32_t seed, size_t i)
     return (uint8_t)((i * 131 + seed * 29 + (i >> 8)) ^ (i >> 16));
 }
 
+/* VGPU-MEM-001 */
 START_TEST(allocation_reads_as_zeroes)
 {
     struct gs_ctx *ctx = fx.ctx[0];
     struct gs_buf buf;
-    uint64_t dev;
+    uint64_t dev, other;
 
     fx_ok(gs_buf_create(ctx, TEST_BYTES, 0, VGPU_BUF_FLAGS, &buf));
+    fx_ok(gs_mem_alloc(ctx, 1, &other));
     for (int round = 0; round < 2; round++) {
         fx_ok(gs_mem_alloc(ctx, TEST_BYTES, &dev));
         ck_assert_uint_ne(dev, 0);
+        ck_assert_uint_eq(dev % 256, 0);
+        ck_assert_msg(other < dev || other >= dev + TEST_BYTES, "two allocations overlap");
         memset(buf.ptr, 0xa5, TEST_BYTES);
         fx_ok(gs_copy_d2h(ctx, &buf, 0, dev, TEST_BYTES));
         ck_assert_uint_eq(fx_first_other(buf.ptr, TEST_BYTES, 0), TEST_BYTES);
@@ -74,6 +78,7 @@ START_TEST(copies_of_any_offset_and_length_are_exact)
 }
 END_TEST
 
+/* VGPU-MEM-012 */
 START_TEST(overlapping_device_copy_is_memmove)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -257,6 +262,7 @@ START_TEST(global_variable_is_found_and_initialised)
 END_TEST
 
 /* Work queued without waiting: one stream's order holds, and completions carry cookies. */
+/* VGPU-CMD-001 */
 START_TEST(one_stream_runs_in_order)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -323,6 +329,7 @@ START_TEST(streams_overlap_and_events_order_them)
 }
 END_TEST
 
+/* VGPU-STRM-020 */
 START_TEST(events_take_increasing_times)
 {
     struct gs_ctx *ctx = fx.ctx[0];

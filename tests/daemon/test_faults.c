@@ -50,6 +50,7 @@ static uint64_t fault_addr(uint64_t addr)
 
 /* ---- Kernels ---- */
 
+/* VGPU-LAUNCH-003 VGPU-LOST-004 */
 START_TEST(out_of_bounds_store_loses_its_context_alone)
 {
     struct gs_ctx *ctx = fx.ctx[0], *other;
@@ -88,6 +89,7 @@ START_TEST(out_of_bounds_store_loses_its_context_alone)
 }
 END_TEST
 
+/* VGPU-LAUNCH-003 */
 START_TEST(misaligned_store_loses_its_context)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -122,6 +124,7 @@ START_TEST(loss_raises_the_admin_vector)
 }
 END_TEST
 
+/* VGPU-STRM-030 */
 START_TEST(endless_kernel_is_ended_by_its_deadline)
 {
     struct vgpu_ctx_status status;

@@ -222,6 +222,7 @@ START_TEST(scatter_lists_with_bad_pieces_are_refused)
 }
 END_TEST
 
+/* VGPU-SEC-001 */
 START_TEST(a_buffer_belongs_to_one_context)
 {
     struct gs_ctx *other;
@@ -396,6 +397,7 @@ START_TEST(test_dma_to_nowhere_is_reported)
 END_TEST
 
 /* Ring, arena or a buffer's page unmapped while in use: the context, or the buffer, is gone. */
+/* VGPU-ADM-051 */
 START_TEST(unmapping_a_live_context_loses_it_alone)
 {
     struct gs_vm *vm = fx.vm[0];

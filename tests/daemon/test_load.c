@@ -102,6 +102,7 @@ static void *swap_loop(void *arg)
 }
 
 /* Every completion is slept for, so a lost interrupt shows as -ENOMSG. */
+/* VGPU-BUS-005 */
 START_TEST(eventfd_swap_under_load_loses_no_interrupt)
 {
     struct swapper s = {.vm = fx.vm[0], .vector = fx.ctx[0]->vector};
@@ -154,6 +155,7 @@ static void *copy_loop(void *arg)
 /* A range registered as a buffer is unmapped while copies into it run and another context
  * pumps: the buffer is revoked, its memory is not written once the unmap was answered,
  * and no other completion goes astray. */
+/* VGPU-ADM-051 */
 START_TEST(dma_unmap_under_load_revokes_the_buffer_alone)
 {
     struct gs_vm *vm = fx.vm[0];
@@ -239,6 +241,7 @@ START_TEST(two_vms_compute_side_by_side)
 END_TEST
 
 /* Freed device memory of one VM reads as zeroes in the other. */
+/* VGPU-MEM-004 VGPU-SEC-002 */
 START_TEST(memory_never_shows_another_vms_data)
 {
     struct gs_buf buf;
@@ -348,6 +351,7 @@ END_TEST
 
 /* A guest that rings without having submitted, and one that floods errors: neither log nor
  * memory grows with it. */
+/* VGPU-STAT-001 */
 START_TEST(flood_of_errors_is_bounded)
 {
     struct vgpu_sqe bad = {.opcode = 0x7777};

@@ -182,6 +182,7 @@ static const struct row rows[] = {
     {"event 0", VGPU_CMD_EVENT_WAIT, AT(u.event.id), 0, VGPU_ST_BAD_HANDLE},
 };
 
+/* VGPU-MEM-020 VGPU-LAUNCH-001 VGPU-CMD-004 */
 START_TEST(one_broken_field_is_refused_by_name)
 {
     struct world w;
@@ -221,6 +222,7 @@ START_TEST(immediate_commands_take_no_stream)
 }
 END_TEST
 
+/* VGPU-MEM-010 */
 START_TEST(buffer_direction_is_enforced)
 {
     struct world w;
@@ -246,6 +248,7 @@ START_TEST(buffer_direction_is_enforced)
 }
 END_TEST
 
+/* VGPU-MEM-003 */
 START_TEST(memory_is_freed_once)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -263,6 +266,7 @@ START_TEST(memory_is_freed_once)
 }
 END_TEST
 
+/* VGPU-STRM-001 VGPU-MOD-004 */
 START_TEST(handles_die_once)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -284,6 +288,7 @@ START_TEST(handles_die_once)
 }
 END_TEST
 
+/* VGPU-MEM-002 */
 START_TEST(memory_limit_is_the_vms)
 {
     struct gs_ctx *second;
@@ -317,6 +322,7 @@ static void refused_module(const char *ptx, int status, const char *in_log, cons
 
 #define PTX_HEAD ".version 7.0\n.target sm_70\n.address_size 64\n"
 
+/* VGPU-MOD-003 */
 START_TEST(syntax_error_is_logged_with_its_line)
 {
     refused_module(PTX_HEAD ".visible .entry k()\n{\n    .reg .b32 %r<2>;\n"
@@ -350,6 +356,7 @@ START_TEST(too_new_ptx_is_unsupported)
 }
 END_TEST
 
+/* VGPU-MOD-002 */
 START_TEST(images_that_are_none_are_refused)
 {
     static const char elf[64] = "\177ELF\2\1\1";

@@ -80,6 +80,7 @@ static struct vgpu_sqe h2d(uint64_t dev, uint32_t buf, uint64_t off, uint64_t by
         .u.copy = {.dev_addr = dev, .buf_off = off, .bytes = bytes, .buf = buf}};
 }
 
+/* VGPU-MEM-010 */
 static void copy_refusals(void)
 {
     struct vgpu_ctx *ctx = st_open(NULL);
@@ -111,6 +112,7 @@ static void copy_refusals(void)
     vgpu_close(ctx);
 }
 
+/* VGPU-MEM-011 VGPU-MEM-003 */
 static void address_refusals(void)
 {
     struct vgpu_ctx *ctx = st_open(NULL);
@@ -206,6 +208,7 @@ static void handle_refusals(void)
     vgpu_close(ctx);
 }
 
+/* VGPU-SEC-001 */
 static void handles_of_another_context(void)
 {
     struct vgpu_ctx *one = st_open(NULL), *two = st_open(NULL);
@@ -222,6 +225,7 @@ static void handles_of_another_context(void)
     vgpu_close(two);
 }
 
+/* VGPU-MOD-010 */
 static void lookup_refusals(void)
 {
     struct vgpu_cmd_lookup good = {

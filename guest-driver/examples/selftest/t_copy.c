@@ -167,6 +167,7 @@ static void no_stale_pages(void)
 
 /* The program takes registered memory away, and puts other memory in its place, while copies
  * from it run: the device goes on with the pages that were registered. */
+/* VGPU-UAPI-010 */
 static void unmapped_while_in_use(void)
 {
     const size_t bytes = 2 << 20, copies = 16;
@@ -225,6 +226,7 @@ static void fills(void)
     vgpu_close(bed.ctx);
 }
 
+/* VGPU-MEM-012 */
 static void overlaps(void)
 {
     static const int shifts[] = {-4096, -513, -1, 1, 17, 4096};

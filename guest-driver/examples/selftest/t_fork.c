@@ -80,6 +80,7 @@ static void child_lib(void *arg)
     vgpu_close(own);
 }
 
+/* VGPU-UAPI-004 */
 static void ioctls_of_a_child(void)
 {
     struct st_raw raw;

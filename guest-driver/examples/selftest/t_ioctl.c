@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* VGPU-UAPI-002 */
 static void unknown_ioctls(void)
 {
     struct vgpu_status_query status;
@@ -85,6 +86,7 @@ static void before_setup(void)
     st_raw_close(&raw);
 }
 
+/* VGPU-UAPI-002 */
 static void setup_refusals(void)
 {
     struct st_raw raw;

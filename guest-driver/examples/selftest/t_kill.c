@@ -177,6 +177,7 @@ static void sweep(void (*victim)(void *))
     vgpu_close(other);
 }
 
+/* VGPU-UAPI-001 */
 static void killed_at_each_call(void)
 {
     sweep(victim_maps);

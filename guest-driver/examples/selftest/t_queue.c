@@ -130,6 +130,7 @@ static void on_alarm(int sig)
 {
 }
 
+/* VGPU-UAPI-020 */
 static void waiting(void)
 {
     struct sigaction act = {.sa_handler = on_alarm};

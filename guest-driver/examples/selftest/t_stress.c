@@ -214,6 +214,7 @@ static void *waits_for_ever(void *arg)
 }
 
 /* Threads asleep in several ways when the context is lost: all come back. */
+/* VGPU-LOST-005 VGPU-UAPI-003 */
 static void loss_wakes_everybody(void)
 {
     struct vgpu_launch_config config = {.grid = {1, 1, 1}, .block = {1, 1, 1}};

@@ -132,6 +132,7 @@ START_TEST(bad_map_is_refused_and_its_descriptor_closed)
 }
 END_TEST
 
+/* VGPU-BUS-002 */
 START_TEST(what_is_no_shareable_file_is_refused)
 {
     int pipe_fds[2];

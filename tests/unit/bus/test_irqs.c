@@ -77,6 +77,7 @@ START_TEST(a_masked_vector_has_no_effective_descriptor)
 }
 END_TEST
 
+/* VGPU-BUS-005 */
 START_TEST(a_replaced_descriptor_is_signalled_once)
 {
     int a = new_fd(), b = new_fd();

@@ -159,6 +159,7 @@ static int count_fds(void)
     return n;
 }
 
+/* VGPU-BUS-001 */
 START_TEST(a_wrong_message_gets_an_error_and_the_next_is_served)
 {
     const struct refusal *r = &refusals[_i];
@@ -275,6 +276,7 @@ static const struct drop drops[] = {
     {"no message type", {77, VU_REGION_READ, 32, 7, 0}},
 };
 
+/* VGPU-BUS-001 */
 START_TEST(a_message_that_cannot_be_framed_ends_the_connection)
 {
     vuf_send_raw(&drops[_i].header, sizeof(drops[_i].header), NULL, 0);

@@ -261,6 +261,7 @@ END_TEST
 
 /* ---- Back-pressure ---- */
 
+/* VGPU-STRM-002 */
 START_TEST(full_stream_does_not_block_others)
 {
     struct world w;
@@ -326,6 +327,7 @@ START_TEST(completion_slots_bound_what_is_parked)
 }
 END_TEST
 
+/* VGPU-CMD-001 */
 START_TEST(random_streams_keep_their_order)
 {
     struct world w;
@@ -432,6 +434,7 @@ START_TEST(events_of_the_parked_stream_itself_do_not_stop_the_ring)
 }
 END_TEST
 
+/* VGPU-STRM-011 */
 START_TEST(query_of_a_parked_record_is_not_ready)
 {
     struct world w;
@@ -462,6 +465,7 @@ END_TEST
 
 /* ---- Records, logs, parameters ---- */
 
+/* VGPU-LAUNCH-002 */
 START_TEST(launch_parameters_are_copied_when_consumed)
 {
     struct world w;
@@ -528,6 +532,7 @@ START_TEST(module_log_comes_back_whatever_the_status)
 }
 END_TEST
 
+/* VGPU-MOD-011 */
 START_TEST(function_record_is_cut_to_the_room_and_aux_tells_all)
 {
     struct world w;

@@ -144,6 +144,7 @@ START_TEST(entries_come_out_in_order_across_every_wrap)
 }
 END_TEST
 
+/* VGPU-RING-010 */
 START_TEST(nothing_is_seen_before_it_is_published)
 {
     struct pair p;
@@ -231,6 +232,7 @@ START_TEST(completion_slot_is_reserved_before_consuming)
 }
 END_TEST
 
+/* VGPU-RING-015 */
 START_TEST(consumed_slots_are_given_back_late_but_given_back)
 {
     struct pair p;
