@@ -252,7 +252,7 @@ check-stock-qemu: setup-vm initramfs
 check-debug-kernel: qemu initramfs
 	@scripts/setup.sh guest-kernel
 	@scripts/build-kernel.sh debug
-	@$(RUN_TAP) --timeout 7200 debug-kernel tests/vm/long/test_debug_kernel.py
+	@$(RUN_TAP) --timeout 7200 debug-kernel $(addprefix tests/vm/long/test_,debug_kernel.py fuzz.py)
 check-long:
 	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-gpu-bundle check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
@@ -272,7 +272,13 @@ bench: programs
 
 fuzz: setup-check
 	@+$(MAKE) --no-print-directory -j$(JOBS) $(FUZZ_PROGS)
-	@+$(MAKE) --no-print-directory $(addprefix fuzz-,$(FUZZERS))
+	@+$(MAKE) --no-print-directory $(addprefix fuzz-,$(FUZZERS)) fuzz-ioctl
+# The driver's system calls, by random programs in a guest whose kernel checks itself.
+.PHONY: fuzz-ioctl
+fuzz-ioctl: qemu initramfs
+	@scripts/setup.sh debug-kernel
+	@scripts/build-kernel.sh debug
+	@VGPU_FUZZ_SECONDS=$(or $(SECONDS),20) $(RUN_TAP) --timeout 36000 fuzz-ioctl tests/vm/long/test_fuzz.py
 check-fuzz: setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) $(FUZZ_PROGS)
 	@$(RUN_TAP) fuzz tests/fuzz/test_fuzzers.py

@@ -6,8 +6,9 @@ The programs are the examples `fault` (its kernel writes out of bounds) and `spi
 (its kernel never ends).
 """
 import contextlib
+import os
 
-from vmtest import example_passes, program_fails, wait_held, wait_idle
+from vmtest import example_passes, fuzz_ioctls, program_fails, wait_held, wait_idle
 
 # pylint: disable=wrong-import-order
 import tap
@@ -72,6 +73,14 @@ def many_killed():
         wait_held(daemon, "A", lambda vm: vm["contexts"] == 8, "eight contexts", 120)
         guest.check("killall -KILL spin")
         wait_idle(daemon, "A")
+        example_passes(guest, "vecadd -n 1024")
+
+
+@tap.test("random calls to the driver cost their programs and nobody else")
+def random_calls():
+    with pair() as (_, guest):
+        fuzz_ioctls(guest, int(os.environ.get("VGPU_FUZZ_SECONDS", "20")))
+        guest.check("test $(cat /sys/class/vgpu/vgpu0/state) = ready")
         example_passes(guest, "vecadd -n 1024")
 
 

@@ -6,6 +6,7 @@ Importing this makes tests/lib importable, so it comes first:
     from vmtest import ...
 """
 import os
+import random
 import re
 import sys
 
@@ -60,6 +61,17 @@ def held_by(vm):
     if vm["vm_processes"] > (1 if vm["attached"] else 0):
         held["vm_processes"] = vm["vm_processes"]
     return held
+
+
+def fuzz_ioctls(guest, seconds, seed=None):
+    """Random programs against the driver for a while (guest-fuzz); what they did is
+    diagnosed.  They may do what they like, and must get past the first check often
+    enough to say something."""
+    seed = seed or random.SystemRandom().randrange(1, 1 << 40)
+    status, output = guest.run(f"guest-fuzz {seed} {seconds} 2>&1", seconds + 600)
+    tap.diagnose(f"guest-fuzz {seed} {seconds}: {last_line(output)}")
+    tap.equal(status, 0, f"guest-fuzz {seed}: {output}")
+    tap.true(re.search(r" QUEUE_SETUP [1-9]\d*/", output), f"some programs set up: {output}")
 
 
 def wait_idle(daemon, name, timeout_s=60):
