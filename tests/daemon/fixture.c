@@ -268,6 +268,31 @@ void fx_works(struct gs_ctx *ctx)
     fx_vecadd(ctx, 1000, 7);
 }
 
+void fx_pump(struct gs_ctx *ctx, uint32_t total)
+{
+    const struct vgpu_sqe nop = {.opcode = VGPU_CMD_NOP};
+    uint64_t first = ctx->next_cookie, expect = first;
+    uint32_t sent = 0, seen = 0, first_idx = ctx->ring.sq_prod;
+
+    while (seen < total) {
+        uint32_t burst = 1 + (seen * 7919u >> 3) % (ctx->ring.sq_mask + 1);
+        struct vgpu_cqe cqe = {0};
+        int rc;
+
+        while (burst-- && sent < total && gs_submit(ctx, &nop, NULL) == 0)
+            sent++;
+        gs_flush(ctx);
+        rc = gs_wait_any(ctx, &cqe, GS_TIMEOUT_MS);
+        if (rc || cqe.status || cqe.cookie != expect || cqe.sq_idx != first_idx + seen)
+            ck_abort_msg("completion %u of %u: %s, status %s, cookie %llu for %llu, index %u", seen,
+                         total, fx_status_name(rc), fx_status_name(cqe.status),
+                         (unsigned long long)cqe.cookie, (unsigned long long)expect, cqe.sq_idx);
+        expect++;
+        seen++;
+    }
+    ck_assert_ptr_null(gs_ring_peek(&ctx->ring));
+}
+
 /*
  * vecadd(a, b, c, n)   c[i] = a[i] + b[i]
  * fault(p, off)        *(int *)(p + off) = 1

@@ -112,6 +112,8 @@ struct fx_kernel fx_kernel(struct gs_ctx *ctx, const char *ptx, const char *name
 
 /* vecadd of `n` elements on patterns grown from `seed`, every element verified. */
 void fx_vecadd(struct gs_ctx *ctx, uint32_t n, uint32_t seed);
+/* Push `total` NOPs through in bursts of changing size; each completes once, in order. */
+void fx_pump(struct gs_ctx *ctx, uint32_t total);
 /* The context answers and computes right. */
 void fx_works(struct gs_ctx *ctx);
 

@@ -10,32 +10,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Push `total` NOPs through in bursts of changing size; each completes once, in order. */
-static void pump(struct gs_ctx *ctx, uint32_t total)
-{
-    const struct vgpu_sqe nop = {.opcode = VGPU_CMD_NOP};
-    uint64_t first = ctx->next_cookie, expect = first;
-    uint32_t sent = 0, seen = 0, first_idx = ctx->ring.sq_prod;
-
-    while (seen < total) {
-        uint32_t burst = 1 + (seen * 7919u >> 3) % (ctx->ring.sq_mask + 1);
-        struct vgpu_cqe cqe = {0};
-        int rc;
-
-        while (burst-- && sent < total && gs_submit(ctx, &nop, NULL) == 0)
-            sent++;
-        gs_flush(ctx);
-        rc = gs_wait_any(ctx, &cqe, GS_TIMEOUT_MS);
-        if (rc || cqe.status || cqe.cookie != expect || cqe.sq_idx != first_idx + seen)
-            ck_abort_msg("completion %u of %u: %s, status %s, cookie %llu for %llu, index %u", seen,
-                         total, fx_status_name(rc), fx_status_name(cqe.status),
-                         (unsigned long long)cqe.cookie, (unsigned long long)expect, cqe.sq_idx);
-        expect++;
-        seen++;
-    }
-    ck_assert_ptr_null(gs_ring_peek(&ctx->ring));
-}
-
 /* ---- Indices ---- */
 
 START_TEST(indices_wrap_at_two_to_the_32)
@@ -58,7 +32,7 @@ START_TEST(indices_wrap_at_two_to_the_32)
         struct gs_ctx *ctx;
 
         fx_ok(gs_ctx_create(fx.vm[0], &cfg, &ctx));
-        pump(ctx, 10000);
+        fx_pump(ctx, 10000);
         fx_ok(gs_ctx_destroy(ctx));
     }
 }
@@ -112,7 +86,7 @@ START_TEST(eventfd_swap_under_load_loses_no_interrupt)
     ck_assert_int_eq(pthread_create(&thread, NULL, swap_loop, &s), 0);
     for (uint32_t i = 0; i < rounds; i++)
         fx_ok(gs_nop(fx.ctx[0]));
-    pump(fx.ctx[0], rounds);
+    fx_pump(fx.ctx[0], rounds);
     atomic_store(&s.stop, true);
     pthread_join(thread, NULL);
     fx_is(s.rc, 0);
@@ -184,7 +158,7 @@ START_TEST(dma_unmap_under_load_revokes_the_buffer_alone)
         m.copied = m.refused = 0;
         m.rc = 0;
         ck_assert_int_eq(pthread_create(&thread, NULL, copy_loop, &m), 0);
-        pump(fx.ctx[0], 300 + 17 * (uint32_t)round);
+        fx_pump(fx.ctx[0], 300 + 17 * (uint32_t)round);
         /* At least one copy has been there. */
         while (__atomic_load_n(&extra[EXTRA_BYTES - 1], __ATOMIC_ACQUIRE) != 0x77 &&
                gs_now_ns() < deadline)
@@ -192,7 +166,7 @@ START_TEST(dma_unmap_under_load_revokes_the_buffer_alone)
         ck_assert_msg(gs_now_ns() < deadline, "round %d: no copy arrived", round);
         fx_is(gs_vfu_dma_unmap(&vm->vfu, EXTRA_DMA, EXTRA_BYTES), 0);
         memset(extra, 0x22, EXTRA_BYTES);
-        pump(fx.ctx[0], 300);
+        fx_pump(fx.ctx[0], 300);
         atomic_store(&m.stop, true);
         pthread_join(thread, NULL);
         ck_assert_msg(m.rc == 0 || m.rc == VGPU_ST_BAD_BUFFER, "round %d: %s", round,

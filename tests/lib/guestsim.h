@@ -123,6 +123,9 @@ int gs_vfu_region_read(struct gs_vfu *vfu, uint32_t region, uint64_t offset, voi
 int gs_vfu_region_write(struct gs_vfu *vfu, uint32_t region, uint64_t offset, const void *data,
                         uint32_t bytes, bool posted);
 int gs_vfu_set_irq_fds(struct gs_vfu *vfu, uint32_t start, const int *fds, uint32_t count);
+int gs_vfu_mask_irqs(struct gs_vfu *vfu, uint32_t start, uint32_t count, bool masked);
+/* No vector has an eventfd any more. */
+int gs_vfu_disable_irqs(struct gs_vfu *vfu);
 
 /* ---- Guest memory ---- */
 struct gs_region {

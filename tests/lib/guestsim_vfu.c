@@ -362,3 +362,24 @@ int gs_vfu_set_irq_fds(struct gs_vfu *vfu, uint32_t start, const int *fds, uint3
 
     return gs_vfu_call(vfu, &call);
 }
+
+static int vfu_act_on_irqs(struct gs_vfu *vfu, uint32_t action, uint32_t start, uint32_t count)
+{
+    struct {
+        uint32_t argsz, flags, index, start, count;
+    } req = {sizeof(req), VFIO_IRQ_SET_DATA_NONE | action, VFIO_PCI_MSIX_IRQ_INDEX, start, count};
+    struct gs_vfu_call call = {.command = GS_VFU_SET_IRQS, .req = &req, .req_bytes = sizeof(req)};
+
+    return gs_vfu_call(vfu, &call);
+}
+
+int gs_vfu_mask_irqs(struct gs_vfu *vfu, uint32_t start, uint32_t count, bool masked)
+{
+    return vfu_act_on_irqs(vfu, masked ? VFIO_IRQ_SET_ACTION_MASK : VFIO_IRQ_SET_ACTION_UNMASK,
+                           start, count);
+}
+
+int gs_vfu_disable_irqs(struct gs_vfu *vfu)
+{
+    return vfu_act_on_irqs(vfu, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0);
+}
