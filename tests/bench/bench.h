@@ -67,10 +67,14 @@ double bench_floor_tcp(size_t rounds);
 /* Bytes per second of memcpy between private memory and the given shared memory. */
 double bench_floor_memcpy(void *shared, size_t bytes, bool to_shared, unsigned int rounds);
 
-/* The transport.  Median nanoseconds, or commands per second; negative on failure. */
+/* The transport.  Median (or percentile) nanoseconds, or commands per second; negative on failure. */
 double bench_null_polled(struct gs_ctx *ctx, size_t rounds);
-double bench_null_sleeping(struct gs_ctx *ctx, size_t rounds);
+double bench_null_sleeping(struct gs_ctx *ctx, size_t rounds, double percentile);
 double bench_null_rate(struct gs_ctx *ctx, unsigned int ms);
+/* 99th percentile of null commands of `victim`, both sides asleep, while another VM's guest does harm.
+ * Nanoseconds; negative on failure. */
+enum bench_harm { BENCH_HARM_SPIN, BENCH_HARM_DOORBELLS, BENCH_HARM_INDICES, BENCH_HARM_ERRORS };
+double bench_beside(struct gs_ctx *victim, struct gs_vm *vm, enum bench_harm harm, size_t rounds);
 /* Bytes per second. */
 double bench_copy(struct gs_ctx *ctx, const struct gs_buf *buf, uint64_t dev, bool to_device,
                   unsigned int rounds);

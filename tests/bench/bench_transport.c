@@ -106,10 +106,10 @@ static bool sleeping_once(struct gs_ctx *ctx, uint64_t cookie)
     return ok;
 }
 
-double bench_null_sleeping(struct gs_ctx *ctx, size_t rounds)
+double bench_null_sleeping(struct gs_ctx *ctx, size_t rounds, double percentile)
 {
     struct bench_samples *s = bench_samples_create(rounds);
-    double p50 = -1;
+    double result = -1;
     bool ok = true;
 
     if (!s)
@@ -125,9 +125,9 @@ double bench_null_sleeping(struct gs_ctx *ctx, size_t rounds)
     }
     bench_unpin();
     if (ok)
-        p50 = bench_percentile(s, 50);
+        result = bench_percentile(s, percentile);
     bench_samples_destroy(s);
-    return p50;
+    return result;
 }
 
 double bench_null_rate(struct gs_ctx *ctx, unsigned int ms)
