@@ -268,7 +268,7 @@ static VGPU_MUST_CHECK int seccomp_add_common(scmp_filter_ctx ctx, bool threads)
         ret = seccomp_add_threads(ctx, threads);
     if (!ret)
         ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
     return ret ? ret : seccomp_watch();
 }
 

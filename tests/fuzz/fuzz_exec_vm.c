@@ -187,7 +187,7 @@ static bool spawn_one(bool works)
     struct vgpu_spawn_request req;
     struct vgpu_spawn_answer ans;
     struct proc *p = &w.procs[w.proc_count];
-    int sock, fd = -1, flags = fcntl(w.spawner, F_GETFL);
+    int sock, fd = -1, flags = fcntl(w.spawner, F_GETFL), least = 1;
 
     must(!fcntl(w.spawner, F_SETFL, flags | O_NONBLOCK));
     if (vgpu_msg_recv(w.spawner, &req, sizeof(req), &sock))
@@ -197,6 +197,8 @@ static bool spawn_one(bool works)
         ans.pid = 1000 + (int32_t)w.proc_count++;
         *p = (struct proc){.sock = sock, .ctx = req.ctx, .pidfd = eventfd(0, EFD_CLOEXEC)};
         fd = p->pidfd;
+        /* A few messages fill it: what an exec process does not read must wait. */
+        must(!setsockopt(w.vm->ctxs[req.ctx].sock, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)));
     } else {
         close(sock);
     }
