@@ -44,8 +44,18 @@ static void start(void)
         struct gs_ctx_config cfg = {.vector = i ? 2 : 1, .first_idx = 0xfffffe00u};
 
         fx_ok(gs_ctx_create(fx.vm[0], &cfg, &workers[i].ctx));
-        ck_assert_int_eq(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
     }
+    /* Only now: who shares a vector looks at the others' contexts. */
+    for (unsigned int i = 0; i < WORKERS; i++)
+        ck_assert_int_eq(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+}
+
+static void join(void)
+{
+    for (unsigned int i = 0; i < WORKERS; i++)
+        atomic_store(&workers[i].stop, true);
+    for (unsigned int i = 0; i < WORKERS; i++)
+        pthread_join(workers[i].thread, NULL);
 }
 
 static void finish(void)
@@ -53,10 +63,8 @@ static void finish(void)
     struct fx_account account;
     uint64_t commands = 0;
 
-    for (unsigned int i = 0; i < WORKERS; i++)
-        atomic_store(&workers[i].stop, true);
+    join();
     for (unsigned int i = 0; i < WORKERS; i++) {
-        pthread_join(workers[i].thread, NULL);
         ck_assert_uint_gt(workers[i].commands, 0);
         commands += workers[i].commands;
         /* Slept, and been woken. */
@@ -158,10 +166,8 @@ START_TEST(everything_changes_at_once)
         if (i % 10 == 0)
             reroute();
     }
-    for (unsigned int i = 0; i < WORKERS; i++)
-        atomic_store(&workers[i].stop, true);
+    join();
     for (unsigned int i = 0; i < WORKERS; i++) {
-        pthread_join(workers[i].thread, NULL);
         ck_assert_uint_gt(workers[i].commands, 0);
         fx_ok(gs_ctx_destroy(workers[i].ctx));
     }

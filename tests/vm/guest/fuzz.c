@@ -40,8 +40,9 @@
 #define MAX_MAPS  16u
 #define MAX_CALLS 60u
 #define MEM_BYTES (64u * 4096u)
-#define LIFE_MS   3000  /* then a program is killed */
-#define DEATH_MS  60000 /* and then it must be gone */
+#define GAP_BYTES 0x10000u /* on either side of it, for pointers that miss */
+#define LIFE_MS   3000     /* then a program is killed */
+#define DEATH_MS  60000    /* and then it must be gone */
 #define IOCTLS    10u
 #define ONE_IN(n) (rnd() % (n) == 0)
 
@@ -64,7 +65,7 @@ static int files[MAX_FILES];
 static struct vgpu_queue_setup queues[MAX_FILES];
 static uint64_t alloc_offsets[MAX_FILES];
 static struct map maps[MAX_MAPS];
-static uint8_t *memory; /* its last page is taken away again and again */
+static uint8_t *memory; /* its last page is replaced again and again; nothing lies behind it */
 
 /* splitmix64 */
 static uint64_t rnd(void)
@@ -373,8 +374,11 @@ static void program(uint64_t number)
     state = number;
     for (unsigned int i = 0; i < MAX_FILES; i++)
         files[i] = -1;
-    memory = mmap(NULL, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory = mmap(NULL, MEM_BYTES + 2 * GAP_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
+        _exit(2);
+    memory += GAP_BYTES;
+    if (mprotect(memory, MEM_BYTES, PROT_READ | PROT_WRITE))
         _exit(2);
     memset(memory, 0x5a, MEM_BYTES);
     do_open(0);
