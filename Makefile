@@ -120,7 +120,7 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-fuzz check-qtest check-vm check-cuda \
         check-xen check-long check-debug-kernel check-faults check-recovery check-matrix \
-        check-stock-qemu check-ptx clean \
+        check-stock-qemu check-churn check-ptx clean \
         run-unit run-daemon run-cuda run-ptx list-tests
 
 help:
@@ -139,6 +139,7 @@ help:
 	@echo "  make check-faults  of the real guests, those in which something fails"
 	@echo "  make check-long    what takes longer: check-recovery (the back end killed 50 times),"
 	@echo "                     check-matrix (every kind of guest: processors, DMA, QEMU, memory, kernel),"
+	@echo "                     check-churn (the device opened 10,000 times),"
 	@echo "                     check-stock-qemu (a recent QEMU's own vfio-user client),"
 	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
@@ -245,6 +246,8 @@ check-recovery: qemu plugin initramfs
 	@$(RUN_TAP) --timeout 7200 recovery tests/vm/long/test_recovery.py
 check-matrix: qemu plugin initramfs
 	@$(RUN_TAP) --timeout 7200 matrix tests/vm/long/test_matrix.py
+check-churn: qemu initramfs
+	@$(RUN_TAP) --timeout 3600 churn tests/vm/long/test_churn.py
 check-stock-qemu: setup-vm initramfs
 	@scripts/build-newer-qemu.sh >/dev/null
 	@$(RUN_TAP) --timeout 3600 stock-qemu tests/vm/long/test_newer_qemu.py
@@ -254,7 +257,7 @@ check-debug-kernel: qemu initramfs
 	@scripts/build-kernel.sh debug
 	@$(RUN_TAP) --timeout 7200 debug-kernel $(addprefix tests/vm/long/test_,debug_kernel.py fuzz.py)
 check-long:
-	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-gpu-bundle check-debug-kernel; do \
+	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-churn check-gpu-bundle check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
 CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda-daemon cuda qtest vm xen
