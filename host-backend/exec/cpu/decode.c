@@ -5,6 +5,7 @@
  */
 #include "decode.h"
 #include "half.h"
+#include "video.h"
 
 #include <string.h>
 
@@ -379,7 +380,7 @@ static bool decode_plain(struct ptx_decoder *d, const struct ptx_inst *inst)
     insn->c = count > 2 ? sources[2] : sources[0];
     insn->e = inst->op == PTX_OP_bfi ? sources[3] : pair;
     insn->f = count > 3 ? sources[3] : sources[0];
-    insn->imm = imm;
+    insn->imm = ptx_op_info(inst->op)->flags & PTX_F_VIDEO ? ptx_video_immediate(inst) : imm;
     wrap_rounding(d, insn);
     return wrap_guard(d, insn);
 }

@@ -27,6 +27,7 @@
 #define PTX_F_CONTROL 1u
 #define PTX_F_REFUSE  2u
 #define PTX_F_WARP    4u
+#define PTX_F_VIDEO   8u
 
 enum ptx_opcode {
 #define OP(id, name, need, sig, types, mods, flags) PTX_OP_##id,
@@ -97,6 +98,13 @@ enum ptx_operand_kind {
     PTX_O_SINK,  /* _ */
 };
 
+/* The .h10 or .b3210 behind a register of a video instruction; at[0] is the last digit, the lowest lane. */
+struct ptx_parts {
+    uint8_t count; /* 0: none given */
+    char unit;     /* 'h' or 'b' */
+    uint8_t at[4];
+};
+
 struct ptx_operand {
     uint8_t kind;
     uint8_t count;
@@ -104,6 +112,7 @@ struct ptx_operand {
     bool is_float;
     bool is_f32;
     bool pair; /* d|p: vec[0], vec[1]; kind VEC */
+    struct ptx_parts parts;
     uint32_t id;
     uint64_t bits;
     union {
@@ -233,7 +242,7 @@ struct ptx_op_info {
     uint32_t flags;
     struct ptx_mods need;
     struct ptx_mods allowed; /* `need` included */
-    uint64_t types[2];       /* bit sets of enum ptx_type */
+    uint64_t types[3];       /* bit sets of enum ptx_type */
 };
 
 void ptx_tables_init(void);

@@ -70,6 +70,7 @@ struct ptx_parser {
     const char *input;
     struct ptx_func *func;
     struct ptx_scope *scope;
+    bool parts_allowed; /* the instruction being read is a video instruction */
     struct vgpu_map used_regs;   /* of the function: name -> register + 1 */
     enum vgpu_ptx_status status; /* of the first error; UNSUPPORTED does not end the parse */
     uint32_t unsupported;

@@ -4,7 +4,7 @@
  * operands by their syntax and then checks them against the row: that check is the only place that
  * establishes what the decoder relies on (register widths, operand kinds and counts).
  */
-#include "parse.h"
+#include "video.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -61,7 +61,7 @@ static bool mods_subset(const struct ptx_mods *a, const struct ptx_mods *b)
 /* The reason why a row does not take these suffixes, or NULL. */
 static const char *row_refuses(const struct ptx_op_info *info, const struct suffixes *s)
 {
-    uint32_t want = info->types[1] ? 2 : info->types[0] ? 1 : 0;
+    uint32_t want = info->types[2] ? 3 : info->types[1] ? 2 : info->types[0] ? 1 : 0;
 
     if (info->flags & PTX_F_REFUSE)
         return info->signature;
@@ -118,7 +118,7 @@ static bool parse_named(struct ptx_parser *p, struct ptx_operand *operand)
     }
     if (ptx_reg_find(p, name, bytes, &operand->id)) {
         operand->kind = PTX_O_REG;
-        return true;
+        return !p->parts_allowed || ptx_video_parts(p, &operand->parts);
     }
     if (p->status)
         return false;
@@ -492,6 +492,11 @@ static bool check_special(struct ptx_parser *p, struct ptx_inst *inst)
     const struct ptx_operand *o = inst->operands;
     uint32_t n = inst->operand_count;
 
+    if (ptx_op_info(inst->op)->flags & PTX_F_VIDEO) {
+        const char *reason = ptx_video_refuses(inst);
+
+        return !reason || bad(p, inst, reason);
+    }
     switch (inst->op) {
     case PTX_OP_setp:
     case PTX_OP_set: {
@@ -667,8 +672,12 @@ static bool parse_call(struct ptx_parser *p, struct ptx_inst *inst)
 static bool parse_plain(struct ptx_parser *p, struct ptx_inst *inst)
 {
     struct ptx_operand operands[PTX_MAX_OPERANDS];
+    bool ok;
 
-    if (!parse_operands(p, operands, &inst->operand_count))
+    p->parts_allowed = ptx_op_info(inst->op)->flags & PTX_F_VIDEO;
+    ok = parse_operands(p, operands, &inst->operand_count);
+    p->parts_allowed = false;
+    if (!ok)
         return false;
     if (inst->operand_count) {
         inst->operands = vgpu_arena_alloc(p->arena, inst->operand_count, sizeof(*operands));

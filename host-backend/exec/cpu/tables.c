@@ -77,7 +77,7 @@ static void words_to_mods(const char *list, struct ptx_mods *mods)
     }
 }
 
-static void words_to_types(const char *list, uint64_t types[2])
+static void words_to_types(const char *list, uint64_t types[3])
 {
     const char *word;
     uint32_t bytes, which = 0;
@@ -92,7 +92,7 @@ static void words_to_types(const char *list, uint64_t types[2])
             types[which] |= 1ull << type;
         }
         if (*list == '/') {
-            which = 1;
+            which++;
             list++;
         } else if (!bytes) {
             return;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Video instructions (PTX ISA "Video Instructions"): what the parser, the decoder and the engine share.
+ *
+ * The parts that an instruction picks, its types and its second operation travel in the immediate of the decoded
+ * instruction: the engine then needs one operation for each mnemonic.
+ */
+#ifndef VGPU_EXEC_CPU_VIDEO_H
+#define VGPU_EXEC_CPU_VIDEO_H
+
+#include "parse.h"
+
+/* Bits of the immediate. A pick is one hexadecimal digit for each lane: which part of b:a it takes. */
+#define PTX_VIDEO_PICK_A   0u
+#define PTX_VIDEO_PICK_B   16u
+#define PTX_VIDEO_MASK     32u /* lanes of d that are written or added */
+#define PTX_VIDEO_SIGNED_A (1ull << 36)
+#define PTX_VIDEO_SIGNED_B (1ull << 37)
+#define PTX_VIDEO_SIGNED_D (1ull << 38)
+#define PTX_VIDEO_SAT      (1ull << 39)
+#define PTX_VIDEO_ADD      (1ull << 40)
+#define PTX_VIDEO_COMPARE  48u /* enum ptx_video_compare, of vset2 and vset4 */
+
+enum ptx_video_compare {
+    PTX_VIDEO_EQ,
+    PTX_VIDEO_NE,
+    PTX_VIDEO_LT,
+    PTX_VIDEO_LE,
+    PTX_VIDEO_GT,
+    PTX_VIDEO_GE,
+};
+
+/* Reads .h10 or .b3210 after a register, if there is one; false: it is malformed, and logged. */
+__attribute__((warn_unused_result)) bool ptx_video_parts(struct ptx_parser *p,
+                                                         struct ptx_parts *parts);
+/* Why the parts and modifiers do not fit the instruction, or NULL. */
+const char *ptx_video_refuses(const struct ptx_inst *inst);
+/* The immediate of an instruction that ptx_video_refuses() has nothing against. */
+uint64_t ptx_video_immediate(const struct ptx_inst *inst);
+
+#endif
