@@ -5,7 +5,9 @@
  * Registers that never live at the same time share slots, by linear scan over intervals of instruction positions:
  * a warp's working set then fits the cache. An interval is the hull of all places where the register is written,
  * read or live, so sharing is right whatever way the lanes of a warp take, since each lane has
- * its own 4 or 8 bytes and inactive lanes are never written.
+ * its own 4 or 8 bytes and inactive lanes are never written. That holds among registers of one width only (the 4
+ * bytes of one lane lie in the 8 bytes of another, which may be elsewhere in the program), so a slot is never used for
+ * both widths.
  *
  * Registers seen in one block only need no data flow; for the others, liveness is computed on bit sets. A
  * function for which that would take too much memory or time gets whole-function intervals for those registers.
@@ -233,11 +235,6 @@ static uint32_t take_slot(struct scan *scan, bool wide)
 
     if (scan->free_count[wide])
         return scan->free_slots[wide][--scan->free_count[wide]];
-    if (!wide && scan->free_count[1]) { /* split a pair */
-        slot = scan->free_slots[1][--scan->free_count[1]];
-        scan->free_slots[0][scan->free_count[0]++] = slot + 1;
-        return slot;
-    }
     slot = scan->top;
     scan->top += wide ? 2 : 1;
     return slot;
