@@ -16,6 +16,7 @@
  */
 #include <daemon/isolation.h>
 #include <daemon/log.h>
+#include <exec/foreign.h>
 #include <vgpu/hw.h>
 
 #include <errno.h>
@@ -86,6 +87,10 @@ static const int seccomp_vm[] = {
     SCMP_SYS(memfd_create), SCMP_SYS(ftruncate), SCMP_SYS(flock),
     SCMP_SYS(pread64),      SCMP_SYS(pwrite64),  SCMP_SYS(fstatfs),
 };
+
+static const uint32_t seccomp_vm_ioctl[3] = {VGPU_PRIVCMD_DM_OP, VGPU_PRIVCMD_MMAPBATCH,
+                                             VGPU_EVTCHN_NOTIFY};
+static const uint32_t seccomp_exec_ioctl[1] = {VGPU_PRIVCMD_MMAPBATCH};
 
 /* The cpu executor's threads and timers. */
 static const int seccomp_cpu[] = {
@@ -243,6 +248,18 @@ static VGPU_MUST_CHECK int seccomp_add_memory(scmp_filter_ctx ctx)
     return ret;
 }
 
+/* Of all requests to devices, those with which a Xen domain is served. */
+static VGPU_MUST_CHECK int seccomp_add_ioctl(scmp_filter_ctx ctx, const uint32_t *requests,
+                                             size_t count)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < count && !ret; i++)
+        ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                               SCMP_A1(SCMP_CMP_EQ, requests[i]));
+    return ret;
+}
+
 /* Threads of this process, or none; never another process. */
 static VGPU_MUST_CHECK int seccomp_add_threads(scmp_filter_ctx ctx, bool threads)
 {
@@ -301,6 +318,8 @@ int vgpu_isolate_vm_syscalls(void)
     if (!ret)
         ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_vm,
                           sizeof(seccomp_vm) / sizeof(seccomp_vm[0]));
+    if (!ret)
+        ret = seccomp_add_ioctl(ctx, seccomp_vm_ioctl, 3);
     return seccomp_finish(ctx, ret);
 }
 
@@ -338,5 +357,7 @@ int vgpu_isolate_exec_syscalls(uint32_t exec_kind)
     if (!ret)
         ret = seccomp_add(ctx, SCMP_ACT_ALLOW, seccomp_cpu,
                           sizeof(seccomp_cpu) / sizeof(seccomp_cpu[0]));
+    if (!ret)
+        ret = seccomp_add_ioctl(ctx, seccomp_exec_ioctl, 1);
     return seccomp_finish(ctx, ret);
 }

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define SERVER_TAKEOVER_MS 500u  /* how long a client waits for the one before to be gone */
+#define SERVER_DOMAIN_MS   100u  /* before a process that was killed gets a successor */
 #define SERVER_STOP_MS     5000u /* how long vm processes may take to end */
 
 struct server_proc *server_attached(const struct server_vm *vm)
@@ -97,6 +98,7 @@ static void proc_free(struct server_proc *proc)
 }
 
 static void vm_serve_waiting(struct server_vm *vm);
+static void vm_domain_left(struct server_vm *vm, const siginfo_t *si);
 
 static void proc_died(void *opaque, uint32_t events)
 {
@@ -123,6 +125,8 @@ static void proc_died(void *opaque, uint32_t events)
     control_report_done(server);
     if (server->stopping)
         server_stop(server);
+    else if (vm->config->domid)
+        vm_domain_left(vm, &si);
     else
         vm_serve_waiting(vm);
 }
@@ -315,6 +319,29 @@ static void vm_attach(struct server_vm *vm, int client)
                      vm->config->name, (int)vm->procs->pid);
 }
 
+/* ---- Xen domains, which are served without having asked ---- */
+
+static void vm_serve_domain(void *opaque)
+{
+    struct server_vm *vm = opaque;
+    int none = open("/dev/null", O_RDWR | O_CLOEXEC); /* in place of a client */
+
+    if (none < 0)
+        vgpu_log_limited(&vm->log, VGPU_LOG_ERROR, "vm%u(%s): /dev/null: %s", vm->id,
+                         vm->config->name, strerror(errno));
+    else
+        vm_attach(vm, none);
+}
+
+/* A process that was killed has a successor, which takes the domain over; one that ended by
+ * itself has said why: the domain is gone, or can't be served. */
+static void vm_domain_left(struct server_vm *vm, const siginfo_t *si)
+{
+    if (si->si_code != CLD_EXITED)
+        vgpu_timer_set(&vm->server->loop, &vm->waiting_timer, SERVER_DOMAIN_MS, vm_serve_domain,
+                       vm);
+}
+
 static void vm_refuse_waiting(void *opaque)
 {
     struct server_vm *vm = opaque;
@@ -368,6 +395,10 @@ int server_listen(struct vgpu_server *server)
         struct server_vm *vm = &server->vms[i];
         int ret;
 
+        if (vm->config->domid) {
+            vm_serve_domain(vm);
+            continue;
+        }
         vm->listen_fd =
             server_socket(vm->config->socket, vm->config->socket_mode, vm->config->socket_gid);
         ret = vm->listen_fd;

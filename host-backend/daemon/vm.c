@@ -129,6 +129,7 @@ static void vm_close_work(void *opaque)
     vgpu_source_remove(&vm->loop, &vm->bus_source);
     vgpu_vfio_user_destroy(vm->bus);
     vm->bus = NULL;
+    vm_xen_close(vm);
     vgpu_work_cancel(&vm->loop, &vm->dev_work);
     vgpu_work_cancel(&vm->loop, &vm->answer_work);
     vgpu_timer_cancel(&vm->loop, &vm->lock_timer);
@@ -162,6 +163,8 @@ static void vm_fini(struct vm *vm)
         free(unmap);
     }
     vgpu_vfio_user_destroy(vm->bus);
+    vm_xen_close(vm);
+    free(vm->xen_vectors);
     vgpu_dev_destroy(vm->dev);
     vgpu_dma_destroy(vm->dma);
     vgpu_irqs_fini(&vm->irqs);
@@ -283,6 +286,8 @@ static VGPU_MUST_CHECK int vm_make_device(struct vm *vm)
     vm->dev = vgpu_dev_create(&dev, &vm_dev_ops, vm);
     if (!vm->dma || !vm->dev)
         return -ENOMEM;
+    if (vm->xen)
+        return vm_ctxs_init(vm);
     vm->bus =
         vgpu_vfio_user_create(VGPU_VMFD_CLIENT, &bus, vm->dev, vm->dma, &vm->irqs, &vm_bus_ops, vm);
     return vm->bus ? vm_ctxs_init(vm) : -ENOMEM;
@@ -290,8 +295,9 @@ static VGPU_MUST_CHECK int vm_make_device(struct vm *vm)
 
 static VGPU_MUST_CHECK int vm_add_sources(struct vm *vm)
 {
-    int ret =
-        vgpu_source_add(&vm->loop, &vm->bus_source, VGPU_VMFD_CLIENT, EPOLLIN, vm_bus_event, vm);
+    int ret = vm->xen ? 0
+                      : vgpu_source_add(&vm->loop, &vm->bus_source, VGPU_VMFD_CLIENT, EPOLLIN,
+                                        vm_bus_event, vm);
 
     if (!ret)
         ret = vgpu_source_add(&vm->loop, &vm->control_source, vm->control_sock, EPOLLIN,
@@ -316,6 +322,11 @@ static VGPU_MUST_CHECK int vm_start(struct vm *vm, pid_t parent)
     vgpu_log_setup((enum vgpu_log_level)vm->setup.log_level, vm->setup.debug, tag);
     vm->control_sock = VGPU_VMFD_CONTROL;
     vm->lock_fd = VGPU_VMFD_LOCK;
+    if (vm->setup.config.domid) {
+        ret = vm_xen_open(vm);
+        if (ret)
+            return ret;
+    }
     ret = vm_isolate(vm, parent);
     vm->max_fds = getdtablesize();
     if (!ret)
@@ -326,6 +337,8 @@ static VGPU_MUST_CHECK int vm_start(struct vm *vm, pid_t parent)
         ret = vm_make_device(vm);
     if (!ret)
         ret = vm_add_sources(vm);
+    if (!ret && vm->xen)
+        ret = vm_xen_attach(vm);
     return ret ? ret : vgpu_isolate_vm_syscalls();
 }
 

@@ -9,6 +9,7 @@
  *   vm_ctx.c    contexts: their processes from spawning to reaping
  *   vm_exec.c   the conversation with one exec process
  *   vm_buf.c    buffers, and memory that is unmapped under them
+ *   vm_xen.c    in place of a client: a Xen domain
  *   vm_report.c the account
  *
  * One thread.  Contexts move FREE -> STARTING -> LIVE -> ENDING -> FREE or DEAD: STARTING until the
@@ -23,6 +24,7 @@
 
 #include <stdatomic.h>
 #include <bus/vfio_user.h>
+#include <bus/xen.h>
 #include <daemon/config.h>
 #include <daemon/log.h>
 #include <daemon/loop.h>
@@ -158,7 +160,10 @@ struct vm {
     struct vgpu_dev *dev;
     struct vgpu_dma *dma;
     struct vgpu_irqs irqs;
-    struct vgpu_vfio_user *bus; /* NULL once the client is gone */
+    struct vgpu_vfio_user *bus; /* NULL once the client is gone, and on Xen */
+    struct vgpu_xen *xen;       /* NULL once the domain is gone, and without Xen */
+    struct vm_xen_vector *xen_vectors;
+    struct vgpu_timer xen_timer;
 
     struct vgpu_source bus_source;
     struct vgpu_source control_source;
@@ -256,6 +261,8 @@ struct vm_runs {
 VGPU_MUST_CHECK uint16_t vm_runs_add(struct vm *vm, struct vm_runs *runs, uint64_t addr,
                                      uint64_t bytes, uint32_t prot);
 void vm_runs_fini(struct vm_runs *runs);
+/* The descriptor of runs->files[idx]; stays its owner's. */
+int vm_runs_fd(const struct vm *vm, const struct vm_runs *runs, uint32_t idx);
 void vm_buf_register(void *opaque, uint32_t ctx, uint32_t buf, uint32_t flags,
                      const struct vgpu_sg_entry *sg, uint32_t count, uint64_t bytes);
 void vm_buf_unregister(void *opaque, uint32_t ctx, uint32_t buf);
@@ -265,6 +272,15 @@ void vm_bufs_reaped(struct vm_ctx *ctx, bool silent);
 bool vm_dma_unmapped(void *opaque, uint64_t addr, uint64_t bytes, uint64_t cookie);
 /* Something was dropped or reaped: answer unmaps that nobody holds up any more. */
 void vm_unmaps_check(struct vm *vm);
+
+/* vm_xen.c */
+/* Before privileges go, and the last step before the system call filter.  0 or -errno, logged. */
+VGPU_MUST_CHECK int vm_xen_open(struct vm *vm);
+VGPU_MUST_CHECK int vm_xen_attach(struct vm *vm);
+void vm_xen_close(struct vm *vm);
+/* As vgpu_dma_resolve(); file 0 is the domain's memory.  VGPU_ST_*. */
+VGPU_MUST_CHECK uint16_t vm_xen_run(struct vm *vm, uint64_t addr, uint64_t bytes, uint32_t prot,
+                                    struct vgpu_dma_piece *piece);
 
 /* vm_report.c */
 void vm_report_send(struct vm *vm);

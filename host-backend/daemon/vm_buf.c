@@ -95,8 +95,11 @@ uint16_t vm_runs_add(struct vm *vm, struct vm_runs *runs, uint64_t addr, uint64_
         struct vgpu_dma_piece piece;
         uint16_t status;
 
-        if (vgpu_dma_resolve(vm->dma, at, left, prot, &piece))
-            return VGPU_ST_BAD_DMA;
+        status = vm->setup.config.domid ? vm_xen_run(vm, at, left, prot, &piece)
+                 : vgpu_dma_resolve(vm->dma, at, left, prot, &piece) ? VGPU_ST_BAD_DMA
+                                                                     : VGPU_ST_OK;
+        if (status != VGPU_ST_OK)
+            return status;
         status = runs_append(runs, &piece);
         if (status != VGPU_ST_OK)
             return status;
@@ -104,6 +107,11 @@ uint16_t vm_runs_add(struct vm *vm, struct vm_runs *runs, uint64_t addr, uint64_
         left -= piece.bytes;
     }
     return VGPU_ST_OK;
+}
+
+int vm_runs_fd(const struct vm *vm, const struct vm_runs *runs, uint32_t idx)
+{
+    return vm->xen ? vgpu_xen_memory_fd(vm->xen) : vgpu_dma_file_fd(vm->dma, runs->files[idx]);
 }
 
 void vm_runs_fini(struct vm_runs *runs)
@@ -183,7 +191,7 @@ static void buf_send(struct vm_ctx *ctx, const struct vm_buf *buf, uint32_t flag
     int fds[VGPU_X_MAX_FDS];
 
     for (uint32_t i = 0; i < runs->file_count; i++)
-        fds[i] = vgpu_dma_file_fd(ctx->vm->dma, runs->files[i]);
+        fds[i] = vm_runs_fd(ctx->vm, runs, i);
     msg.u.buf = (struct vgpu_x_buf){.id = buf->id,
                                     .flags = flags,
                                     .bytes = buf->bytes,

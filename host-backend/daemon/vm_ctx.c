@@ -278,6 +278,7 @@ static void ctx_fill_start(const struct vm_ctx *ctx, struct vgpu_x_start *start)
         .deadline_ms = cfg->deadline_ms,
         .threads = cfg->threads,
         .max_inflight = 128,
+        .foreign_domid = cfg->domid,
         .memory_limit = cfg->memory_bytes,
         .max_image_bytes = VGPU_MAX_IMAGE_BYTES,
     };
@@ -307,7 +308,7 @@ static VGPU_MUST_CHECK uint16_t ctx_send_start(struct vm_ctx *ctx, int stats_fd)
     if (status == VGPU_ST_OK) {
         msg.u.start.arena_runs = runs.count - msg.u.start.queue_runs;
         for (uint32_t i = 0; i < runs.file_count; i++)
-            fds[CTX_START_FDS + i] = vgpu_dma_file_fd(vm->dma, runs.files[i]);
+            fds[CTX_START_FDS + i] = vm_runs_fd(vm, &runs, i);
         ctx->runs = runs.count;
         vm_exec_send(ctx, &msg, runs.runs, runs.count, fds, CTX_START_FDS + runs.file_count,
                      VM_START_MS, true);

@@ -75,22 +75,34 @@ void vm_answers_drop(struct vm *vm)
 
 static int dev_dma_read(void *opaque, uint64_t addr, void *buf, size_t bytes)
 {
-    return vgpu_dma_read(((struct vm *)opaque)->dma, addr, buf, bytes);
+    struct vm *vm = opaque;
+
+    return vm->xen ? vgpu_xen_dma_read(vm->xen, addr, buf, bytes)
+                   : vgpu_dma_read(vm->dma, addr, buf, bytes);
 }
 
 static int dev_dma_write(void *opaque, uint64_t addr, const void *buf, size_t bytes)
 {
-    return vgpu_dma_write(((struct vm *)opaque)->dma, addr, buf, bytes);
+    struct vm *vm = opaque;
+
+    return vm->xen ? vgpu_xen_dma_write(vm->xen, addr, buf, bytes)
+                   : vgpu_dma_write(vm->dma, addr, buf, bytes);
 }
 
 static int dev_dma_load32(void *opaque, uint64_t addr, uint32_t *value)
 {
-    return vgpu_dma_load32(((struct vm *)opaque)->dma, addr, value);
+    struct vm *vm = opaque;
+
+    return vm->xen ? vgpu_xen_dma_load32(vm->xen, addr, value)
+                   : vgpu_dma_load32(vm->dma, addr, value);
 }
 
 static int dev_dma_store32(void *opaque, uint64_t addr, uint32_t value)
 {
-    return vgpu_dma_store32(((struct vm *)opaque)->dma, addr, value);
+    struct vm *vm = opaque;
+
+    return vm->xen ? vgpu_xen_dma_store32(vm->xen, addr, value)
+                   : vgpu_dma_store32(vm->dma, addr, value);
 }
 
 static void dev_irq(void *opaque, unsigned int vector)

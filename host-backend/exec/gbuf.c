@@ -3,6 +3,7 @@
  * Registered buffers of one context; see gbuf.h for how they come, live and go.
  */
 #include <exec/gbuf.h>
+#include <exec/foreign.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -136,6 +137,10 @@ int vgpu_runs_map(const struct vgpu_xrun *runs, uint32_t count, const int *fds, 
         return rc;
     if (sum == 0)
         return -EINVAL;
+    if (vgpu_foreign_is_set()) {
+        *map_bytes = sum;
+        return vgpu_foreign_map(runs, count, fds[0], sum, prot, map);
+    }
     /* cppcheck-suppress invalidFunctionArg ; -1 is what MAP_ANONYMOUS wants */
     base = mmap(NULL, sum, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
@@ -245,13 +250,15 @@ static uint16_t gbuf_map(struct vgpu_gbufs *bufs, struct vgpu_gbuf *buf)
     int prot = PROT_READ | (buf->flags & VGPU_BUF_DEVICE_WRITES ? PROT_WRITE : 0);
     int rc;
 
-    if (buf->run_count > bufs->mappings_max - bufs->mappings)
+    if (!vgpu_foreign_is_set() && buf->run_count > bufs->mappings_max - bufs->mappings)
         return gbuf_stage(buf);
     rc = vgpu_runs_map(buf->runs, buf->run_count, buf->fds, buf->fd_count, prot, &buf->map,
                        &buf->map_bytes);
     /* ENOMEM: the process's own limit of mappings; EINVAL: pages larger than the run's. */
-    if (rc == -ENOMEM || rc == -EINVAL)
+    if (!vgpu_foreign_is_set() && (rc == -ENOMEM || rc == -EINVAL))
         return gbuf_stage(buf);
+    if (rc == -EFAULT)
+        return VGPU_ST_BAD_DMA;
     if (rc < 0)
         return VGPU_ST_HOST_ERROR;
     buf->data = (uint8_t *)buf->map + buf->first_off;

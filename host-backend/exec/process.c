@@ -24,6 +24,7 @@
 #include <exec/control.h>
 #include <exec/dispatch.h>
 #include <exec/find.h>
+#include <exec/foreign.h>
 #include <exec/process.h>
 
 #include <errno.h>
@@ -504,6 +505,7 @@ static int process_start(struct exec_process *p)
     p->start.vm_name[sizeof(p->start.vm_name) - 1] = '\0';
     p->start.device[sizeof(p->start.device) - 1] = '\0';
     p->doorbell_fd = p->in.fds[START_FD_DOORBELL];
+    vgpu_foreign_set(p->start.foreign_domid);
     rc = start_is_sane(&p->in) ? process_catch_sigbus(p->sock.fd) : -EINVAL;
     if (rc == 0)
         rc = start_map_stats(p, p->in.fds[START_FD_STATS]);

@@ -79,7 +79,7 @@ struct vgpu_x_start {
     uint32_t deadline_ms;
     uint32_t threads;
     uint32_t max_inflight;
-    uint32_t rsvd1;
+    uint32_t foreign_domid; /* run fds are of this Xen domain's memory (foreign.h); 0: of files */
     uint64_t memory_limit;
     uint64_t max_image_bytes;
     char vm_name[64];

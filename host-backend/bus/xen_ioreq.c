@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One request of a vCPU: config space, BARs, and which ranges of addresses are ours.
+ *
+ * A request comes from Xen, but its addresses, sizes and counts are the guest's: everything is
+ * checked against the BARs as they are now, and what is outside reads as all ones.
+ */
+#include <bus/xen_int.h>
+
+#include <errno.h>
+#include <string.h>
+
+#define CONFIG_COMMAND 0x04
+#define CONFIG_BAR(n)  (0x10 + 4 * (n))
+#define COMMAND_MEMORY 0x2u
+#define COMMAND_MASTER 0x4u
+
+/* ---- Ranges ---- */
+
+static uint32_t config_read32(struct vgpu_xen *xen, uint32_t offset)
+{
+    uint32_t value = 0;
+
+    vgpu_dev_config_read(xen->dev, offset, &value, sizeof(value));
+    return value;
+}
+
+/* Where the guest has placed a BAR; 0: nowhere, or where nothing can be. */
+static uint64_t bar_wanted(struct vgpu_xen *xen, const struct xen_bar *bar)
+{
+    uint64_t at = (config_read32(xen, CONFIG_BAR(bar->bar)) & ~0xfu) |
+                  (uint64_t)config_read32(xen, CONFIG_BAR(bar->bar + 1)) << 32;
+
+    if (!(config_read32(xen, CONFIG_COMMAND) & COMMAND_MEMORY) || at + bar->bytes < at)
+        return 0;
+    return at;
+}
+
+static void bar_unmap(struct vgpu_xen *xen, struct xen_bar *bar)
+{
+    if (bar->at && xen_lib.xendevicemodel_unmap_io_range_from_ioreq_server(
+                       xen->dm, xen->domid, xen->server, 1, bar->at, bar->at + bar->bytes - 1))
+        xen_log(xen, VGPU_DEV_LOG_DEBUG, "BAR %u stays at %#llx: %s", bar->bar,
+                (unsigned long long)bar->at, strerror(errno));
+    bar->at = 0;
+}
+
+/* Ranges go before others come, since a BAR may move to where another was. */
+static void bars_update(struct vgpu_xen *xen)
+{
+    uint64_t wanted[XEN_BARS];
+
+    xen->master = config_read32(xen, CONFIG_COMMAND) & COMMAND_MASTER;
+    for (unsigned int i = 0; i < XEN_BARS; i++) {
+        wanted[i] = bar_wanted(xen, &xen->bars[i]);
+        if (xen->bars[i].at != wanted[i])
+            bar_unmap(xen, &xen->bars[i]);
+    }
+    for (unsigned int i = 0; i < XEN_BARS; i++) {
+        struct xen_bar *bar = &xen->bars[i];
+
+        if (bar->at == wanted[i])
+            continue;
+        if (xen_lib.xendevicemodel_map_io_range_to_ioreq_server(
+                xen->dm, xen->domid, xen->server, 1, wanted[i], wanted[i] + bar->bytes - 1))
+            xen_log(xen, VGPU_DEV_LOG_WARN, "BAR %u can't be at %#llx: %s", bar->bar,
+                    (unsigned long long)wanted[i], strerror(errno));
+        else
+            bar->at = wanted[i];
+    }
+}
+
+void xen_bars_unmap(struct vgpu_xen *xen)
+{
+    for (unsigned int i = 0; i < XEN_BARS; i++)
+        bar_unmap(xen, &xen->bars[i]);
+}
+
+/* ---- Accesses ---- */
+
+static void config_access(struct vgpu_xen *xen, ioreq_t *req)
+{
+    uint32_t offset = (uint32_t)req->addr;
+    uint64_t value = ~0ull;
+
+    xen->stats.config++;
+    if (req->size > 4 || offset > VGPU_CONFIG_BYTES - req->size) {
+        req->data = value;
+        return;
+    }
+    if (req->dir == IOREQ_WRITE) {
+        vgpu_dev_config_write(xen->dev, offset, &req->data, req->size);
+        bars_update(xen);
+        return;
+    }
+    value = 0;
+    vgpu_dev_config_read(xen->dev, offset, &value, req->size);
+    req->data = value;
+}
+
+static const struct xen_bar *bar_of(const struct vgpu_xen *xen, uint64_t addr, uint32_t size)
+{
+    for (unsigned int i = 0; i < XEN_BARS; i++) {
+        const struct xen_bar *bar = &xen->bars[i];
+
+        if (bar->at && addr >= bar->at && addr - bar->at <= bar->bytes - size)
+            return bar;
+    }
+    return NULL;
+}
+
+static uint64_t mmio_read(struct vgpu_xen *xen, uint64_t addr, uint32_t size)
+{
+    const struct xen_bar *bar = bar_of(xen, addr, size);
+    uint64_t value = 0;
+
+    if (!bar)
+        return ~0ull;
+    vgpu_dev_bar_read(xen->dev, bar->bar, addr - bar->at, &value, size);
+    return value;
+}
+
+static void mmio_write(struct vgpu_xen *xen, uint64_t addr, uint32_t size, uint64_t value)
+{
+    const struct xen_bar *bar = bar_of(xen, addr, size);
+    uint32_t doorbell = UINT32_MAX;
+
+    if (!bar)
+        return;
+    vgpu_dev_bar_write(xen->dev, bar->bar, addr - bar->at, &value, size, &doorbell);
+    if (doorbell != UINT32_MAX)
+        xen->ops->doorbell(xen->opaque, doorbell);
+}
+
+/* One of a string instruction's steps; its data are at an address in guest memory. */
+static int string_step(struct vgpu_xen *xen, const ioreq_t *req, uint64_t addr, uint64_t data)
+{
+    uint64_t value = 0;
+    int ret;
+
+    if (req->dir == IOREQ_READ) {
+        value = mmio_read(xen, addr, req->size);
+        return xen_memory_write(xen, data, &value, req->size);
+    }
+    ret = xen_memory_read(xen, data, &value, req->size);
+    if (!ret)
+        mmio_write(xen, addr, req->size, value);
+    return ret;
+}
+
+static void mmio_access(struct vgpu_xen *xen, ioreq_t *req)
+{
+    uint64_t step = req->df ? -(uint64_t)req->size : req->size;
+
+    xen->stats.mmio++;
+    if (!req->size || req->size > 8 || (req->size & (req->size - 1)))
+        return;
+    if (req->data_is_ptr) {
+        xen->stats.strings++;
+        for (uint32_t i = 0; i < req->count; i++) {
+            if (string_step(xen, req, req->addr + step * i, req->data + step * i)) {
+                xen_log(xen, VGPU_DEV_LOG_WARN, "string access: no memory at %#llx",
+                        (unsigned long long)(req->data + step * i));
+                return;
+            }
+        }
+    } else if (req->dir == IOREQ_READ) {
+        req->data = mmio_read(xen, req->addr, req->size);
+    } else {
+        for (uint32_t i = 0; i < req->count; i++)
+            mmio_write(xen, req->addr + step * i, req->size, req->data);
+    }
+}
+
+void xen_serve(struct vgpu_xen *xen, ioreq_t *req)
+{
+    switch (req->type) {
+    case IOREQ_TYPE_PCI_CONFIG: config_access(xen, req); break;
+    case IOREQ_TYPE_COPY: mmio_access(xen, req); break;
+    case IOREQ_TYPE_INVALIDATE: xen_cache_drop(xen); break;
+    default:
+        req->data = ~0ull;
+        xen_log(xen, VGPU_DEV_LOG_WARN, "request of unknown type %u", req->type);
+    }
+}
