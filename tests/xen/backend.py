@@ -1,67 +1,68 @@
 # SPDX-License-Identifier: MIT
-"""vgpud in the emulated Dom0: its accounts, its log, its processes.
+"""vgpud in the emulated Dom0, for one domain: its accounts, its log, its end.
 
-vgpu-dm starts it with the first guest and names each VM xen-DOMID.  Processes are
-found by their names, and ended with signals, from Dom0's shell.
+The domain is created paused, vgpud is told its id, and when the device is registered the
+domain may run.  It has a control socket and a runtime directory of its own.
 """
 import json
 
 import tap
-from agent import poll
+from agent import AgentError, poll
 
-CONTROL = "/run/vgpu/control.sock"
-LOG = "/var/log/vgpud.log"
 # what a VM can hold, as vgpuctl names it
 RESOURCES = ("contexts", "memory_bytes", "buffers", "exec_processes")
-WAIT_S = 120
+WAIT_S = 180
 
 
 class Backend:
-    """The vgpud of one Dom0; dom0: a function that gives the running one."""
+    def __init__(self, domain, options="executor=cpu,memory=256M,slot=0x10"):
+        self.dom0, self.domid = domain.dom0, domain.id
+        self.name = f"xen-{domain.id}"
+        self.directory = f"/run/{self.name}"
+        self.log_path = f"{self.directory}/log"
+        self.control = f"{self.directory}/control.sock"
+        self.dom0.check(f"mkdir -p {self.directory}")
+        self.process = self.dom0.begin(
+            f"echo $$ >{self.directory}/pid; exec vgpud --control {self.control} --runtime-dir {self.directory} "
+            f"--vm name={self.name},xen={self.domid},{options} 2>{self.log_path}")
+        try:
+            self.wait_vm(lambda vm: vm["attached"], "attached")
+        except AssertionError:
+            tap.diagnose(self.log())
+            raise
 
-    def __init__(self, dom0):
-        self._dom0 = dom0
+    def vm(self):
+        """The domain's account, None while vgpud does not answer."""
+        status, output = self.dom0.run(f"vgpuctl --control {self.control} --json stats")
+        return json.loads(output)["vms"][0] if status == 0 else None
 
-    def vms(self):
-        """Accounts of all VMs by name; none while no vgpud runs."""
-        status, output = self._dom0().run("vgpuctl stats --json")
-        if status != 0:
-            return {}
-        return {vm["name"]: vm for vm in json.loads(output)["vms"]}
-
-    def vm(self, domid):
-        """The account of a domain's VM, None if there is none."""
-        return self.vms().get(f"xen-{domid}")
-
-    def wait_vm(self, domid, condition, what, timeout_s=WAIT_S):
+    def wait_vm(self, condition, what, timeout_s=WAIT_S):
         """Wait until the account meets the condition; the account."""
         def look():
-            vm = self.vm(domid)
+            if self.process.done():
+                tap.fail(f"vgpud has ended:\n{self.log()}")
+            vm = self.vm()
             return vm if vm and condition(vm) else None
-        return poll(look, timeout_s, f"VM of domain {domid}: {what}", interval_s=0.3)
+        return poll(look, timeout_s, f"VM of domain {self.domid}: {what}", interval_s=0.3)
 
-    def wait_gone(self, domid, timeout_s=WAIT_S):
-        """No VM and no process serves that domain any more."""
-        poll(lambda: self.vm(domid) is None, timeout_s, f"vgpud lets domain {domid} go",
-             interval_s=0.3)
-
-    def wait_idle(self, domid, timeout_s=WAIT_S):
-        """The domain's VM is served and holds nothing."""
-        self.wait_vm(domid, lambda vm: vm["responding"] and not any(vm[key] for key in RESOURCES),
+    def wait_idle(self, timeout_s=WAIT_S):
+        """The VM holds nothing."""
+        self.wait_vm(lambda vm: vm["responding"] and not any(vm[key] for key in RESOURCES),
                      "holds nothing", timeout_s)
 
-    def pids(self, name):
-        """Processes of that name ("vgpud", "vgpu-vm", "vgpu-exec") that live."""
-        return [int(word) for word in self._dom0().run(
-            f"grep -lx 'Name:.{name}' /proc/[0-9]*/status | xargs -r grep -L 'State:.Z' |"
-            " cut -d/ -f3")[1].split()]
+    def wait_detached(self, timeout_s=WAIT_S):
+        """No process serves the domain any more."""
+        self.wait_vm(lambda vm: not vm["attached"] and vm["vm_processes"] == 0,
+                     "let go", timeout_s)
 
-    def kill(self, name):
-        """SIGKILL to all processes of that name, of which there must be one."""
-        pids = self.pids(name)
-        tap.true(pids, f"a process named {name}")
-        self._dom0().check(f"kill -9 {' '.join(map(str, pids))}")
-        return pids
+    def stop(self):
+        """End vgpud the regular way, and insist that this works."""
+        self.dom0.check(f"kill $(cat {self.directory}/pid)")
+        try:
+            status, _ = self.process.wait(WAIT_S)
+        except AgentError as error:
+            tap.fail(f"vgpud does not end: {error}")
+        tap.equal(status, 0, f"vgpud's exit status; its log:\n{self.log()}")
 
     def log(self):
-        return self._dom0().run(f"cat {LOG}")[1]
+        return self.dom0.run(f"cat {self.log_path}")[1]

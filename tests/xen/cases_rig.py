@@ -15,7 +15,7 @@ def boots():
 
 @tap.test("rig: a guest without the device runs, and its checks fail")
 def tiny_without_device():
-    domain = dom0().create("bare", tiny_config(vgpu=""))
+    domain = dom0().create("bare", tiny_config())
     lines = domain.wait_said("^TINY done")
     tap.true(any(line.startswith("TINY not ok config.id: saw 0xffffffff") for line in lines),
              f"a failed check among: {lines}")
@@ -24,7 +24,7 @@ def tiny_without_device():
 
 @tap.test("rig: a Linux guest without the device boots and answers")
 def linux_without_device():
-    domain = dom0().create("plain", linux_config(vgpu=""))
+    domain = dom0().create("plain", linux_config())
     domain.connect(0)
     tap.contains(domain.check("uname -r"), "vgpu-xen", "the kernel's release")
     tap.equal(domain.check("cat /sys/hypervisor/type").strip(), "xen", "the hypervisor")

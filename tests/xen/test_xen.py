@@ -8,6 +8,7 @@ import xentest  # first: it makes the rest importable
 
 # pylint: disable=wrong-import-order,unused-import
 import cases_rig  # noqa: F401
+import cases_tiny  # noqa: F401
 import cases_end  # noqa: F401
 import tap
 

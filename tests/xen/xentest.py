@@ -19,15 +19,12 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "vm"), os.path.join(HERE, "..", "
 # pylint: disable=wrong-import-position
 import images  # noqa: E402
 import tap  # noqa: E402
-from backend import Backend  # noqa: E402
 from dom0 import Dom0, Dom0Error, hvm_config  # noqa: E402
 from fastboot import Image  # noqa: E402
 from vmtest import EXAMPLES, PASSED, example_passes, last_line  # noqa: E402,F401
 
 TINY = "/guest/tiny.elf"    # path in Dom0
 FLAVOUR = "xen"             # the small kernel; VGPU_XEN_FLAVOUR names another
-WRAPPER = "/usr/bin/vgpu-dm"
-VGPU = "executor=cpu,memory=256M,slot=0x10"
 
 _temporary = tempfile.TemporaryDirectory(prefix="vgpu-xen-images-")
 _images = {}
@@ -70,9 +67,6 @@ def dom0():
     return _dom0[0]
 
 
-backend = Backend(dom0)
-
-
 def report():
     """When Dom0 crashed, what the reader wants is its last words."""
     for running in _dom0:
@@ -80,28 +74,17 @@ def report():
             running.diagnose()
 
 
-def _attach(vgpu):
-    """The settings and arguments that give a guest its device; "" gives none."""
-    if not vgpu:
-        return {}, []
-    return {"device_model_override": WRAPPER}, ["-vgpu", vgpu]
-
-
-def tiny_config(vgpu=VGPU, **more):
+def tiny_config(**more):
     """A guest that is tests/xen/guest/tiny.c, in hvmloader's place."""
-    settings, arguments = _attach(vgpu)
-    return hvm_config(firmware_override=TINY, memory=16,
-                      device_model_args_hvm=arguments, **settings, **more)
+    return hvm_config(firmware_override=TINY, memory=16, **more)
 
 
-def linux_config(vgpu=VGPU, command_line="", **more):
+def linux_config(command_line="", **more):
     """A Linux guest by direct kernel boot, with the test guests' own root; its agent
     is on the PV console, its kernel's messages go to Xen's log."""
-    settings, arguments = _attach(vgpu)
     kernel, loaders = linux_image().settings()
-    settings.update(
-        memory=linux_image().memory_mb(), kernel=kernel,
-        device_model_args_hvm=arguments + loaders,
+    settings = dict(
+        memory=linux_image().memory_mb(), kernel=kernel, device_model_args_hvm=loaders,
         cmdline="earlyprintk=xen keep_bootcon loglevel=5 panic=1 tsc=reliable nokaslr "
                 f"vgpu.agent=/dev/hvc0 {command_line}")
     settings.update(more)
