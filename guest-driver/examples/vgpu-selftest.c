@@ -4,7 +4,7 @@
  * for it.  Runs the tests of the named groups (all without names), each in a process
  * of its own, and prints TAP.
  *
- *   vgpu-selftest [-d DEVICE] [-k DIR] [-l] [GROUP...]
+ *   vgpu-selftest [-d DEVICE] [-k DIR] [-t SECONDS] [-l] [GROUP...]
  *
  * -x FD is for its own use: a test executes the program anew with a device open.
  */
@@ -24,6 +24,8 @@ static const struct st_group *const groups[] = {
 };
 
 #define NGROUPS (sizeof(groups) / sizeof(groups[0]))
+
+static unsigned int deadline_s = ST_DEADLINE_S; /* of one test */
 
 static bool is_chosen(const struct st_test *test, char **names)
 {
@@ -50,7 +52,7 @@ static int run_in_child(const struct st_test *test)
         return 1;
     }
     if (pid == 0) {
-        alarm(ST_DEADLINE_S);
+        alarm(deadline_s);
         test->fn();
         fflush(stdout);
         _exit(0);
@@ -103,17 +105,26 @@ static int list_all(void)
 
 int main(int argc, char **argv)
 {
+    char *end;
     int opt;
 
-    while ((opt = getopt(argc, argv, "d:k:lx:h")) != -1) {
+    while ((opt = getopt(argc, argv, "d:k:lt:x:h")) != -1) {
         switch (opt) {
         case 'd': st_options.device = optarg; break;
         case 'k': st_options.kernel_dir = optarg; break;
         case 'l': return list_all();
+        case 't':
+            deadline_s = (unsigned int)strtoul(optarg, &end, 10);
+            if (*end || !deadline_s) {
+                fprintf(stderr, "vgpu-selftest: -t %s: seconds, 1 or more\n", optarg);
+                return 2;
+            }
+            break;
         case 'x': return st_after_exec(optarg);
         default:
             fprintf(opt == 'h' ? stdout : stderr,
-                    "usage: vgpu-selftest [-d DEVICE] [-k DIR] [-l] [GROUP|NAME...]\n");
+                    "usage: vgpu-selftest [-d DEVICE] [-k DIR] [-t SECONDS] [-l] "
+                    "[GROUP|NAME...]\n");
             return opt == 'h' ? 0 : 2;
         }
     }

@@ -3,13 +3,16 @@
 """The driver under a kernel with KASAN, lockdep, DMA-API checks and leak detection: see
 debugguest.py for who judges."""
 from debugguest import COMMAND_TIMEOUT_S, DebugGuest, check_clean
-from vmtest import EXAMPLES, example_passes, program_fails, wait_held, wait_idle
+from vmtest import (EXAMPLES, SELFTEST_TIMEOUT_S, example_passes, judge, program_fails, wait_held,
+                    wait_idle)
 
 # pylint: disable=wrong-import-order
 import tap
 from vgpud import Daemon, Vm
 
 FAILURES_TIMEOUT_S = 1800
+SELFTEST_DEADLINE_S = 900   # of each test inside
+GROUPS = ("ioctl", "mmap", "fork", "kill")  # of vgpu-selftest
 
 
 def allow_failures(guest):
@@ -21,7 +24,7 @@ def allow_failures(guest):
 
 
 def examples_are_clean(**options):
-    with Daemon([Vm("A", deadline="30s")]) as daemon, \
+    with Daemon([Vm("A", deadline="600s")]) as daemon, \
             DebugGuest(daemon, "debug", **options) as guest:
         guest.driver_up(COMMAND_TIMEOUT_S)
         for command in EXAMPLES:
@@ -59,6 +62,17 @@ def life_is_clean():
             guest.run(f"echo {address} >/sys/bus/pci/drivers/vgpu/bind")
             guest.driver_up(COMMAND_TIMEOUT_S)
             wait_idle(daemon, "A")
+        check_clean(daemon, guest)
+
+
+@tap.test("bad calls and killed programs give the checkers nothing to say")
+def selftest_is_clean():
+    with Daemon([Vm("A", deadline="60s")]) as daemon, DebugGuest(daemon, "debug-self") as guest:
+        guest.driver_up(COMMAND_TIMEOUT_S)
+        listed = [test for test in guest.check("vgpu-selftest -l").splitlines()
+                  if test.split(":")[0] in GROUPS]
+        judge(*guest.run(f"vgpu-selftest -t {SELFTEST_DEADLINE_S} {' '.join(GROUPS)}",
+                         SELFTEST_TIMEOUT_S), listed)
         check_clean(daemon, guest)
 
 
