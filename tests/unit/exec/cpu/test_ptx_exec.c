@@ -598,6 +598,22 @@ START_TEST(a_cancel_flag_ends_a_kernel)
 }
 END_TEST
 
+/* What nvcc -G writes for cooperative groups reads the offset and rarely uses it. */
+START_TEST(reserved_shared_memory_can_be_asked_for_but_not_used)
+{
+    static const char asks[] =
+        HEAD ".visible .entry k(.param .u64 out) { .shared .align 4 .b8 s[64];\n" TID OUT
+             ".reg .b32 %r; mov.u32 %r, %reserved_smem_offset_1; sub.u32 %r, %r, "
+             "%reserved_smem_offset_0;\nst.global.u32 [%p], %r; ret; }\n";
+    static const char uses[] = HEAD ".visible .entry k(.param .u64 out) { .shared .align 4 .b8 "
+                                    "s[64];\n.reg .b32 %r; mov.u32 %r, %reserved_smem_offset_1;\n"
+                                    "st.shared.u32 [%r], 1; ret; }\n";
+
+    ck_assert_uint_eq(run_words(asks, 1, 1, 1)[0], 0);
+    run_fault(uses, 1, 1, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "illegal address");
+}
+END_TEST
+
 START_TEST(bad_launches_are_refused)
 {
     struct vgpu_ptx_module *module =
@@ -677,6 +693,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, an_endless_kernel_ends_with_its_budget);
     tcase_add_test(tc, an_endless_kernel_ends_at_its_deadline);
     tcase_add_test(tc, a_cancel_flag_ends_a_kernel);
+    tcase_add_test(tc, reserved_shared_memory_can_be_asked_for_but_not_used);
     tcase_add_test(tc, bad_launches_are_refused);
     tcase_add_test(tc, a_launch_that_needs_too_much_host_memory_fails_cleanly);
     suite_add_tcase(s, tc);
