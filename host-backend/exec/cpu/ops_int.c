@@ -66,7 +66,10 @@ static inline uint32_t sat32(int64_t x)
 OP2(add_sat, uint32_t, int32_t, int32_t, sat32((int64_t)a[l] + b[l]))
 OP2(sub_sat, uint32_t, int32_t, int32_t, sat32((int64_t)a[l] - b[l]))
 
-/* --- carry chains: one carry flag for each lane; sub stores the borrow --- */
+/*
+ * --- carry chains: one carry flag for each lane. Subtraction adds the complement, so its flag is the carry of that
+ * sum: set when nothing was borrowed. Code of nvcc's 128-bit division reads it by addc and depends on it. ---
+ */
 #define CARRY(name, T, WIDE, EXPR, OUT)                                                            \
     static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
     {                                                                                              \
@@ -77,7 +80,8 @@ OP2(sub_sat, uint32_t, int32_t, int32_t, sat32((int64_t)a[l] - b[l]))
         ACTIVE(w->mask)                                                                            \
         {                                                                                          \
             WIDE x = (WIDE)a[l], y = (WIDE)b[l], in = w->cc >> l & 1, r;                           \
-            (void)x, (void)y, (void)in;                                                            \
+            WIDE not_y = (T)~y;                                                                    \
+            (void)x, (void)y, (void)in, (void)not_y;                                               \
             r = (EXPR);                                                                            \
             d[l] = (T)r;                                                                           \
             out |= (uint32_t)(r >> (sizeof(T) * 8) & 1) << l;                                      \
@@ -92,9 +96,9 @@ OP2(sub_sat, uint32_t, int32_t, int32_t, sat32((int64_t)a[l] - b[l]))
 CARRIES(add_cc, x + y, true)
 CARRIES(addc, x + y + in, false)
 CARRIES(addc_cc, x + y + in, true)
-CARRIES(sub_cc, x - y, true)
-CARRIES(subc, x - y - in, false)
-CARRIES(subc_cc, x - y - in, true)
+CARRIES(sub_cc, x + not_y + 1, true)
+CARRIES(subc, x + not_y + in, false)
+CARRIES(subc_cc, x + not_y + in, true)
 
 ptx_op_fn *PTX_V(select_float_add)(const struct ptx_inst *in);
 ptx_op_fn *PTX_V(select_float_sub)(const struct ptx_inst *in);

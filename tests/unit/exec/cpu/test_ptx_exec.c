@@ -598,6 +598,19 @@ START_TEST(a_cancel_flag_ends_a_kernel)
 }
 END_TEST
 
+/* The flag of a subtraction is the carry of adding the complement: nvcc's 128-bit division reads it by addc. */
+START_TEST(addc_after_sub_adds_one_where_nothing_was_borrowed)
+{
+    uint32_t *words = run_words(HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT
+                                     ".reg .b32 %r; sub.cc.u32 %r, %t, 2; addc.u32 %r, 0, 0;\n"
+                                     "st.global.u32 [%p], %r; ret; }\n",
+                                1, 4, 4);
+
+    for (uint32_t i = 0; i < 4; i++)
+        ck_assert_uint_eq(words[i], i >= 2);
+}
+END_TEST
+
 /* What nvcc -G writes for cooperative groups reads the offset and rarely uses it. */
 START_TEST(reserved_shared_memory_can_be_asked_for_but_not_used)
 {
@@ -693,6 +706,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, an_endless_kernel_ends_with_its_budget);
     tcase_add_test(tc, an_endless_kernel_ends_at_its_deadline);
     tcase_add_test(tc, a_cancel_flag_ends_a_kernel);
+    tcase_add_test(tc, addc_after_sub_adds_one_where_nothing_was_borrowed);
     tcase_add_test(tc, reserved_shared_memory_can_be_asked_for_but_not_used);
     tcase_add_test(tc, bad_launches_are_refused);
     tcase_add_test(tc, a_launch_that_needs_too_much_host_memory_fails_cleanly);
