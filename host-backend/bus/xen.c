@@ -269,7 +269,29 @@ int vgpu_xen_check(struct vgpu_xen *xen)
                : 0;
 }
 
+/*
+ * A guest of Xen may turn a message into an event channel ("pirq"): its vector is 0 then, the pirq
+ * stands in the destination.  Masking goes through the event channel, and the guest leaves the
+ * entry's mask bit as the reset made it: set.
+ */
+static bool pirq_message(struct vgpu_xen *xen, unsigned int vector, uint64_t *addr, uint32_t *data)
+{
+    uint64_t at = VGPU_MSIX_TABLE_OFFSET + 16ull * vector;
+
+    if (!xen_msix_enabled(xen))
+        return false;
+    vgpu_msix_bar_read(xen->msix, at, addr, sizeof(*addr));
+    vgpu_msix_bar_read(xen->msix, at + 8, data, sizeof(*data));
+    return *addr && !(*data & 0xff);
+}
+
 void vgpu_xen_irq(struct vgpu_xen *xen, unsigned int vector)
 {
-    vgpu_msix_notify(xen->msix, vector);
+    uint64_t addr = 0;
+    uint32_t data = 0;
+
+    if (pirq_message(xen, vector, &addr, &data))
+        xen_deliver(xen, vector, addr, data);
+    else
+        vgpu_msix_notify(xen->msix, vector);
 }

@@ -68,6 +68,7 @@ void xen_log(struct vgpu_xen *xen, enum vgpu_dev_log level, const char *fmt, ...
 /* xen_ioreq.c */
 void xen_serve(struct vgpu_xen *xen, ioreq_t *req);
 void xen_bars_unmap(struct vgpu_xen *xen);
+bool xen_msix_enabled(struct vgpu_xen *xen);
 /* xen_memory.c */
 void xen_cache_drop(struct vgpu_xen *xen);
 VGPU_MUST_CHECK int xen_memory_read(struct vgpu_xen *xen, uint64_t addr, void *buf, size_t bytes);

@@ -10,10 +10,13 @@
 #include <errno.h>
 #include <string.h>
 
-#define CONFIG_COMMAND 0x04
-#define CONFIG_BAR(n)  (0x10 + 4 * (n))
-#define COMMAND_MEMORY 0x2u
-#define COMMAND_MASTER 0x4u
+#define CONFIG_COMMAND      0x04
+#define CONFIG_BAR(n)       (0x10 + 4 * (n))
+#define CONFIG_CAPABILITIES 0x34
+#define CAPABILITY_MSIX     0x11
+#define MSIX_ENABLE         0x80000000u
+#define COMMAND_MEMORY      0x2u
+#define COMMAND_MASTER      0x4u
 
 /* ---- Ranges ---- */
 
@@ -23,6 +26,21 @@ static uint32_t config_read32(struct vgpu_xen *xen, uint32_t offset)
 
     vgpu_dev_config_read(xen->dev, offset, &value, sizeof(value));
     return value;
+}
+
+bool xen_msix_enabled(struct vgpu_xen *xen)
+{
+    uint32_t at = config_read32(xen, CONFIG_CAPABILITIES) & 0xfc;
+
+    /* Our own list, so it ends. */
+    while (at) {
+        uint32_t head = config_read32(xen, at);
+
+        if ((head & 0xff) == CAPABILITY_MSIX)
+            return head & MSIX_ENABLE;
+        at = head >> 8 & 0xfc;
+    }
+    return false;
 }
 
 /* Where the guest has placed a BAR; 0: nowhere, or where nothing can be. */
