@@ -151,6 +151,7 @@ help:
 	@echo "  make gpu-bundle    gpu-check with everything it needs, for a machine that can't build it"
 	@echo "  make lint          style, include directions, licences, spec against headers"
 	@echo "  make all           host and guest programs only"
+	@echo "  make install       the host's programs and manual pages into PREFIX (/usr/local)"
 	@echo "  make clean         remove $(BUILD); caches stay in \$${XDG_CACHE_HOME:-~/.cache}/vgpu"
 	@echo
 	@echo "Variables: BUILD=dir (build), JOBS=N (all cores), VARIANT=rel|asan|tsan, V=1 for full command lines,"
@@ -285,6 +286,19 @@ fuzz-ioctl: qemu initramfs
 check-fuzz: setup-check
 	@$(MAKE) --no-print-directory -j$(JOBS) $(FUZZ_PROGS)
 	@$(RUN_TAP) fuzz tests/fuzz/test_fuzzers.py
+
+# What a host needs, in its places; DESTDIR for packages.
+PREFIX ?= /usr/local
+MAN1 := vgpuctl vgpu-ptx
+MAN8 := vgpud vgpu-dm
+.PHONY: install
+install: $(addprefix $(O)/bin/,vgpud vgpuctl vgpu-dm vgpu-ptx)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin share/man/man1 share/man/man5 share/man/man8)
+	install -m 755 $(addprefix $(O)/bin/,vgpud vgpuctl vgpu-dm) $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(O)/bin/vgpu-ptx $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(MAN1:%=docs/man/%.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 docs/man/vgpud.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 $(MAN8:%=docs/man/%.8) $(DESTDIR)$(PREFIX)/share/man/man8
 
 clean:
 	rm -rf $(BUILD)

@@ -5,6 +5,8 @@
  *   list              the VMs, without asking their processes
  *   stats [NAME]      the accounts of all VMs, or of one
  *   version
+ *   attach VM         serve a Xen domain, VM in the form of --vm (attach.c); the answer lists it
+ *   detach DOMID      serve it no longer
  *
  * Clients are served one after the other.  For `stats` every attached vm process is asked for a
  * report; the answer goes out when all have come, or after CONTROL_REPORT_MS with "responding": false
@@ -12,6 +14,7 @@
  * CONTROL_CLIENT_MS.  What reports say is escaped by the JSON library, so nothing a guest
  * controls can shape the answer.
  */
+#include <daemon/control_client.h>
 #include <daemon/server.h>
 
 #include <errno.h>
@@ -24,7 +27,6 @@
 
 #define CONTROL_REPORT_MS 2000u
 #define CONTROL_CLIENT_MS 5000u
-#define CONTROL_LINE      128
 
 struct vgpu_control {
     struct vgpu_server *server;
@@ -34,7 +36,7 @@ struct vgpu_control {
     struct vgpu_source client_source;
     struct vgpu_timer client_timer;
     struct vgpu_timer report_timer;
-    char line[CONTROL_LINE];
+    char line[VGPU_CONTROL_LINE];
     size_t line_bytes;
     bool reporting;
     const char *only; /* in `line`: the VM asked for, NULL: all */
@@ -153,8 +155,17 @@ static struct json_object *vm_json(const struct server_vm *vm, bool stats)
     add_u64(obj, "id", vm->id);
     add_text(obj, "executor", vm->config->executor, sizeof(vm->config->executor));
     add_text(obj, "device", (const char *)vm->props.name, sizeof(vm->props.name));
-    add_text(obj, "socket", vm->config->socket, sizeof(vm->config->socket));
-    json_object_object_add(obj, "attached", json_object_new_boolean(proc != NULL));
+    if (vm->config->domid) {
+        add_u64(obj, "domid", vm->config->domid);
+        add_u64(obj, "slot", vm->config->slot);
+        if (vm->failed[0])
+            add_text(obj, "failed", vm->failed, sizeof(vm->failed));
+    } else {
+        add_text(obj, "socket", vm->config->socket, sizeof(vm->config->socket));
+    }
+    /* A domain's process is there before the device is. */
+    json_object_object_add(
+        obj, "attached", json_object_new_boolean(proc && (!vm->config->domid || proc->generation)));
     add_u64(obj, "pid", proc ? (uint64_t)proc->pid : 0);
     add_u64(obj, "vm_processes", processes);
     add_u64(obj, "attaches", vm->attaches);
@@ -181,6 +192,8 @@ static struct json_object *answer_json(const struct vgpu_control *control, bool 
     json_object_object_add(obj, "version", json_object_new_string(VGPU_VERSION));
     add_u64(obj, "pid", (uint64_t)getpid());
     for (size_t i = 0; i < server->config->vm_count; i++) {
+        if (server_vm_is_free(&server->vms[i]))
+            continue;
         if (!control->only || !strcmp(control->only, server->vms[i].config->name))
             json_object_array_add(list, vm_json(&server->vms[i], stats));
     }
@@ -259,7 +272,7 @@ static void client_error(struct vgpu_control *control, const char *message)
 {
     struct json_object *obj = json_object_new_object();
 
-    add_text(obj, "error", message, 200);
+    add_text(obj, "error", message, VGPU_WHY_BYTES);
     client_answer(control, obj);
 }
 
@@ -318,12 +331,52 @@ static bool vm_is_known(const struct vgpu_server *server, const char *name)
     return false;
 }
 
+static void client_attach(struct vgpu_control *control, const char *text)
+{
+    char why[VGPU_WHY_BYTES];
+    struct server_vm *vm;
+
+    if (!text)
+        client_error(control, "attach wants a VM: attach name=NAME,xen=DOMID,executor=KIND");
+    else if (control->server->stopping)
+        client_error(control, "vgpud is ending");
+    else if (server_attach(control->server, text, &vm, why))
+        client_error(control, why);
+    else {
+        control->only = vm->config->name;
+        client_answer(control, answer_json(control, false));
+    }
+}
+
+static void client_detach(struct vgpu_control *control, const char *text)
+{
+    char why[VGPU_WHY_BYTES], *end;
+    unsigned long domid = text && text[0] >= '0' && text[0] <= '9' ? strtoul(text, &end, 10) : 0;
+
+    if (!domid || *end || domid > UINT32_MAX)
+        client_error(control, "detach wants a domain's id: detach DOMID");
+    else if (server_detach(control->server, (uint32_t)domid, why))
+        client_error(control, why);
+    else {
+        control->only = NULL;
+        client_answer(control, answer_json(control, false));
+    }
+}
+
 static void client_request(struct vgpu_control *control)
 {
     char *save = NULL;
     const char *verb = strtok_r(control->line, " \r\n", &save);
     const char *name = strtok_r(NULL, " \r\n", &save);
 
+    if (verb && !strcmp(verb, "attach")) {
+        client_attach(control, name);
+        return;
+    }
+    if (verb && !strcmp(verb, "detach")) {
+        client_detach(control, name);
+        return;
+    }
     control->only = name;
     if (name && !vm_is_known(control->server, name))
         client_error(control, "no such VM");
@@ -334,7 +387,7 @@ static void client_request(struct vgpu_control *control)
     else if (verb && !name && !strcmp(verb, "version"))
         client_answer(control, answer_json(control, false));
     else
-        client_error(control, "unknown request: there are list, stats and version");
+        client_error(control, "unknown request: there are list, stats, version, attach and detach");
 }
 
 static void client_event(void *opaque, uint32_t events)

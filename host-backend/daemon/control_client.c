@@ -208,6 +208,11 @@ int vgpu_control_attach(const char *path, const char *vm, const char *name, uint
 
         if (found && vgpu_json_bool(found, "attached"))
             return 0;
+        if (found && json_object_object_get_ex(found, "failed", NULL)) {
+            snprintf(why, VGPU_WHY_BYTES, "%.500s", vgpu_json_text(found, "failed"));
+            json_object_put(*answer);
+            return -ECANCELED;
+        }
         json_object_put(*answer);
         poll(NULL, 0, CLIENT_POLL_MS);
         ret = vgpu_control_call(path, request, ms_left(end_ms), answer, why);

@@ -33,8 +33,8 @@ VGPU_MUST_CHECK int vgpu_control_call(const char *path, const char *request, uin
 
 /*
  * `attach`: vgpud is to serve the Xen domain that `vm` describes, in the form of --vm, under `name`.
- * 0 with *answer when its device is registered with Xen, so that the domain may run; else as above. What
- * fails other than by -EREMOTEIO may have been begun: detach.
+ * 0 with *answer when its device is registered with Xen, so that the domain may run; -ECANCELED when it
+ * can't be; else as above.  What fails other than by -EREMOTEIO was begun: detach.
  */
 VGPU_MUST_CHECK int vgpu_control_attach(const char *path, const char *vm, const char *name,
                                         uint32_t timeout_ms, struct json_object **answer,

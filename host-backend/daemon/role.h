@@ -44,9 +44,16 @@ struct vgpu_vm_setup {
 #define VGPU_CTL_DETACHED 2u /* vm -> vgpud: the client is gone, the end is near */
 #define VGPU_CTL_ATTACHED 3u /* vm -> vgpud: the generation is announced; generation follows */
 
+#define VGPU_CTL_FAILED   4u /* vm -> vgpud: a Xen domain can't be served; a struct of its own */
+
 struct vgpu_ctl {
     uint32_t what;
     uint32_t value;
+};
+
+struct vgpu_ctl_failed {
+    uint32_t what;
+    char why[252];
 };
 
 int vgpu_vm_main(void);

@@ -121,6 +121,8 @@ static void proc_died(void *opaque, uint32_t events)
                          si.si_status, si.si_code == CLD_EXITED ? "" : ": ",
                          si.si_code == CLD_EXITED ? "" : strsignal(si.si_status));
     }
+    if (vm->config->domid)
+        server_domain_process_died(proc, &si);
     proc_free(proc);
     control_report_done(server);
     if (server->stopping)
@@ -195,14 +197,18 @@ static void proc_control_event(void *opaque, uint32_t events)
     }
     if (n == sizeof(ctl)) {
         memcpy(&ctl, buf, sizeof(ctl));
-        if (ctl.what == VGPU_CTL_ATTACHED)
+        if (ctl.what == VGPU_CTL_ATTACHED) {
             proc->generation = ctl.value;
+            vm->served = true;
+        }
         if (ctl.what == VGPU_CTL_DETACHED) {
             proc->detached = true;
             vm_serve_waiting(vm);
         }
         return;
     }
+    if (server_domain_failed(proc, buf, (size_t)n))
+        return;
     if ((size_t)n >= sizeof(struct vgpu_report))
         proc_take_report(proc, buf, (size_t)n);
     control_report_done(vm->server);
@@ -417,6 +423,13 @@ int server_listen(struct vgpu_server *server)
     return 0;
 }
 
+void server_serve_domain(struct server_vm *vm)
+{
+    vm_serve_domain(vm);
+    if (!vm->procs)
+        snprintf(vm->failed, sizeof(vm->failed), "its process can't be started: see vgpud's log");
+}
+
 /* ---- The end ---- */
 
 static void server_kill_all(void *opaque)
@@ -437,6 +450,7 @@ static void vm_stop(struct server_vm *vm)
     struct vgpu_loop *loop = &vm->server->loop;
 
     vgpu_timer_cancel(loop, &vm->waiting_timer);
+    vgpu_timer_cancel(loop, &vm->left_timer);
     if (vm->waiting_fd >= 0)
         close(vm->waiting_fd);
     vm->waiting_fd = -1;

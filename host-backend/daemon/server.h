@@ -5,6 +5,7 @@
  *   vgpud.c     options, the start, signals, the roles of the binary
  *   server.c    one listening socket per VM; vm processes from accept() to their death
  *   probe.c     asking executors what they are
+ *   attach.c    Xen domains that come and go
  *   control.c   the control socket: accounts for vgpuctl
  *
  * vgpud sees no guest data and starts no executor.  Per VM at most one vm process is *attached*; one whose
@@ -15,6 +16,7 @@
 #ifndef VGPU_DAEMON_SERVER_H
 #define VGPU_DAEMON_SERVER_H
 
+#include <signal.h>
 #include <sys/types.h>
 #include <daemon/config.h>
 #include <daemon/loop.h>
@@ -53,6 +55,11 @@ struct server_vm {
     uint64_t refused;
     uint64_t crashes;
     struct vgpu_log_limit log;
+    /* of a Xen domain */
+    bool served;    /* its device was registered once */
+    bool detaching; /* its process is to end */
+    struct vgpu_timer left_timer;
+    char failed[VGPU_WHY_BYTES]; /* why its device can't be registered, "": nothing failed */
 };
 
 struct vgpu_control; /* control.c */
@@ -66,7 +73,7 @@ struct vgpu_server {
     gid_t gid;
     bool stopping;
     struct vgpu_timer stop_timer;
-    struct server_vm *vms; /* config->vm_count of them */
+    struct server_vm *vms; /* config->vm_count of them, with room for VGPU_MAX_VMS as there */
     struct vgpu_control *control;
 };
 
@@ -78,6 +85,9 @@ void server_fini(struct vgpu_server *server);
 void server_reap_orphans(struct vgpu_server *server);
 struct server_proc *server_attached(const struct server_vm *vm);
 
+/* Start the process that serves a VM's domain; a failure shows as vm->failed. */
+void server_serve_domain(struct server_vm *vm);
+
 /* A listening socket; a stale one at that path is replaced, a live one refused (-EADDRINUSE). */
 VGPU_MUST_CHECK int server_socket(const char *path, uint32_t mode, gid_t gid);
 
@@ -88,6 +98,22 @@ VGPU_MUST_CHECK int server_probe(struct vgpu_server *server, struct server_vm *v
  * `VGPU_PROBE failures=N`.  0, or a negative errno when the executor can't be used.
  */
 VGPU_MUST_CHECK int server_probe_report(struct vgpu_server *server, struct server_vm *vm);
+
+/* attach.c */
+/* Room for VGPU_MAX_VMS in both tables, those of the configuration initialised: 0 or -ENOMEM. */
+VGPU_MUST_CHECK int server_alloc_vms(struct vgpu_server *server);
+bool server_vm_is_free(const struct server_vm *vm);
+struct server_vm *server_find_domain(struct vgpu_server *server, uint32_t domid);
+/* Begin to serve the domain that `text` describes in the form of --vm. 0 with the VM, or -errno with
+ * the reason in why[VGPU_WHY_BYTES]. */
+VGPU_MUST_CHECK int server_attach(struct vgpu_server *server, const char *text,
+                                  struct server_vm **vm, char *why);
+/* Begin to end that; -ENOENT if the domain is not served. */
+VGPU_MUST_CHECK int server_detach(struct vgpu_server *server, uint32_t domid, char *why);
+/* Is this message of `bytes` the one that says why the domain can't be served? Takes it, if so. */
+bool server_domain_failed(struct server_proc *proc, const void *data, size_t bytes);
+/* A process of a domain's VM is dead, and about to be freed. */
+void server_domain_process_died(struct server_proc *proc, const siginfo_t *si);
 
 /* control.c */
 VGPU_MUST_CHECK int control_start(struct vgpu_server *server);

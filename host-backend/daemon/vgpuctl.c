@@ -210,11 +210,22 @@ static bool attach_compose(const struct ctl_options *opts, unsigned long domid, 
     return n < VGPU_CONTROL_LINE;
 }
 
+static void attach_undo(const struct ctl_options *opts, unsigned long domid)
+{
+    char request[32], why[VGPU_WHY_BYTES];
+    struct json_object *answer;
+
+    snprintf(request, sizeof(request), "detach %lu", domid);
+    if (!vgpu_control_call(opts->control, request, CTL_TIMEOUT_MS, &answer, why))
+        json_object_put(answer);
+}
+
 static int ctl_attach(const struct ctl_options *opts)
 {
     unsigned long domid = ctl_domid(opts);
     char vm[VGPU_CONTROL_LINE], why[VGPU_WHY_BYTES], name[VGPU_VM_NAME_BYTES];
     struct json_object *answer;
+    int ret;
 
     if (!domid)
         return EXIT_USAGE;
@@ -227,9 +238,14 @@ static int ctl_attach(const struct ctl_options *opts)
         fputs("vgpuctl: the options are too long\n", stderr);
         return EXIT_USAGE;
     }
-    if (vgpu_control_attach(opts->control, vm, opts->name ? opts->name : name, CTL_ATTACH_MS,
-                            &answer, why))
+    ret = vgpu_control_attach(opts->control, vm, opts->name ? opts->name : name, CTL_ATTACH_MS,
+                              &answer, why);
+    if (ret) {
+        /* What vgpud refused it has not begun; the rest may be. */
+        if (ret != -EREMOTEIO)
+            attach_undo(opts, domid);
         return ctl_fail(why);
+    }
     return ctl_show(opts, answer, "list");
 }
 

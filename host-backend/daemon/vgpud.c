@@ -286,17 +286,10 @@ static VGPU_MUST_CHECK int start_prepare(struct vgpu_server *server)
     if (ret)
         return ret;
     server->exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    server->vms = calloc(server->config->vm_count, sizeof(*server->vms));
-    if (server->exe_fd < 0 || !server->vms) {
+    if (server->exe_fd < 0 || server_alloc_vms(server)) {
         vgpu_log(VGPU_LOG_ERROR, "can't start: %s", strerror(errno));
         return -errno;
     }
-    for (size_t i = 0; i < server->config->vm_count; i++)
-        server->vms[i] = (struct server_vm){.server = server,
-                                            .config = &server->config->vms[i],
-                                            .id = (uint32_t)i,
-                                            .listen_fd = -1,
-                                            .waiting_fd = -1};
     return 0;
 }
 

@@ -70,6 +70,16 @@ static void vm_tell(struct vm *vm, uint32_t what, uint32_t value)
         vgpu_debug(VGPU_LOG_CONTROL, "vgpud could not be told");
 }
 
+void vm_tell_failed(struct vm *vm, const char *why)
+{
+    struct vgpu_ctl_failed failed = {.what = VGPU_CTL_FAILED};
+
+    vgpu_log(VGPU_LOG_ERROR, "%s", why);
+    snprintf(failed.why, sizeof(failed.why), "%s", why);
+    if (send(vm->control_sock, &failed, sizeof(failed), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        vgpu_debug(VGPU_LOG_CONTROL, "vgpud could not be told");
+}
+
 static void vm_control_event(void *opaque, uint32_t events)
 {
     struct vm *vm = opaque;

@@ -273,6 +273,9 @@ bool vm_dma_unmapped(void *opaque, uint64_t addr, uint64_t bytes, uint64_t cooki
 /* Something was dropped or reaped: answer unmaps that nobody holds up any more. */
 void vm_unmaps_check(struct vm *vm);
 
+/* vm.c: why the domain can't be served, for the log and for who asked vgpud to attach it */
+void vm_tell_failed(struct vm *vm, const char *why);
+
 /* vm_xen.c */
 /* Before privileges go, and the last step before the system call filter.  0 or -errno, logged. */
 VGPU_MUST_CHECK int vm_xen_open(struct vm *vm);

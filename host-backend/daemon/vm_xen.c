@@ -44,7 +44,7 @@ int vm_xen_open(struct vm *vm)
     int ret = vgpu_xen_open(cfg->domid, cfg->slot, &vm->xen, why, sizeof(why));
 
     if (ret)
-        vgpu_log(VGPU_LOG_ERROR, "%s", why);
+        vm_tell_failed(vm, why);
     return ret;
 }
 
@@ -104,7 +104,7 @@ int vm_xen_attach(struct vm *vm)
         return ret;
     ret = vgpu_xen_attach(vm->xen, vm->dev, &xen_ops, vm, why, sizeof(why));
     if (ret) {
-        vgpu_log(VGPU_LOG_ERROR, "%s", why);
+        vm_tell_failed(vm, why);
         return ret;
     }
     vgpu_log(VGPU_LOG_INFO, "serves domain %u, PCI slot %#x", vm->setup.config.domid,

@@ -7,12 +7,13 @@
 # No processes: who starts one, waits for one or kills one asks the target.
 FUZZ_CONTROL_WRAP := -Xlinker --wrap=waitid -Xlinker --wrap=kill -Xlinker --wrap=vgpu_spawn
 FUZZ_CONTROL_SRC  := tests/fuzz/fuzz_control.c \
-                     $(addprefix host-backend/daemon/,server.c control.c loop.c log.c spawn.c)
+                     $(addprefix host-backend/daemon/,attach.c server.c control.c \
+                     config.c probe.c loop.c log.c spawn.c)
 
 $(BUILD)/fuzz/control: $(FUZZ_CONTROL_SRC) $(wildcard host-backend/daemon/*.h include/vgpu/*.h)
 	@mkdir -p $(@D)
 	$(Q)$(if $(V),,echo "  FUZZ $@";) $(FUZZ_CC) $(FUZZ_FLAGS) -DVGPU_VERSION='"fuzz"' -o $@ $(filter %.c,$^) \
-	    $(FUZZ_CONTROL_WRAP) -ljson-c
+	    $(FUZZ_CONTROL_WRAP) -linih -ljson-c
 
 .PHONY: fuzz-control
 fuzz-control: $(BUILD)/fuzz/control
@@ -22,4 +23,4 @@ fuzz-control: $(BUILD)/fuzz/control
 	    $(BUILD)/fuzz/corpus-control tests/fuzz/corpus/control
 
 $(eval $(call vgpu_test,corpus-control,tests/fuzz/replay_main.c tests/fuzz/replay.c tests/fuzz/fuzz_control.c, \
-	daemon,$(FUZZ_CONTROL_WRAP) -ljson-c,-DVGPU_CORPUS_DIR='"$(CURDIR)/tests/fuzz/corpus/control"'))
+	daemon,$(FUZZ_CONTROL_WRAP) -linih -ljson-c,-DVGPU_CORPUS_DIR='"$(CURDIR)/tests/fuzz/corpus/control"'))

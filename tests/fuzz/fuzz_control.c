@@ -117,6 +117,9 @@ pid_t __wrap_vgpu_spawn(int exe_fd, char *const argv[], const int *fds, size_t c
 {
     struct proc *p = &w.procs[w.proc_count];
 
+    /* a probe, as attach starts one: let it fail */
+    if (count == 1)
+        return -EAGAIN;
     must(count == 5 && !sibling && !strcmp(argv[1], "--role=vm"));
     if (w.proc_count == MAX_PROCS)
         return -EAGAIN;
@@ -179,7 +182,7 @@ int __wrap_waitid(idtype_t type, id_t id, siginfo_t *si, int options)
 
 static void setup(void)
 {
-    static struct vgpu_vm_config vms[VMS];
+    static struct vgpu_vm_config vms[VGPU_MAX_VMS];
     struct vgpu_server *s = &w.server;
 
     if (dir[sizeof(dir) - 2] == 'X')
@@ -193,7 +196,7 @@ static void setup(void)
     must(!vgpu_loop_init(&s->loop));
     s->config = &w.config;
     s->exe_fd = -1;
-    s->vms = calloc(VMS, sizeof(*s->vms));
+    s->vms = calloc(VGPU_MAX_VMS, sizeof(*s->vms));
     must(s->vms != NULL);
     for (uint32_t i = 0; i < VMS; i++) {
         memset(&vms[i], 0, sizeof(vms[i]));

@@ -351,10 +351,6 @@ static const char *const bad_requests[] = {
     "dance\n",
     "stats nobody\n",
     "version now\n",
-    "stats "
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    "a",
 };
 
 START_TEST(a_wrong_request_gets_an_error)
@@ -368,6 +364,21 @@ START_TEST(a_wrong_request_gets_an_error)
         json_object_put(root);
     }
     ck_assert_int_eq(vm_number("stats a\n", "contexts"), 0);
+}
+END_TEST
+
+START_TEST(a_request_without_an_end_gets_an_error)
+{
+    struct json_object *root, *error;
+    char request[600];
+
+    memset(request, 'a', sizeof(request) - 1);
+    request[sizeof(request) - 1] = '\0';
+    start_one();
+    root = ask(request);
+    ck_assert(json_object_object_get_ex(root, "error", &error));
+    ck_assert_str_eq(json_object_get_string(error), "request is too long");
+    json_object_put(root);
 }
 END_TEST
 
@@ -405,6 +416,116 @@ START_TEST(a_stopped_vm_process_is_shown_and_does_not_hold_up_the_end)
 }
 END_TEST
 
+/* ---- Domains that come and go (here no Xen is, so none can be served) ---- */
+
+/* The answer's "error" contains this text. */
+static void check_error(const char *request, const char *says)
+{
+    struct json_object *root = ask(request), *error;
+
+    ck_assert_msg(json_object_object_get_ex(root, "error", &error), "%s is taken", request);
+    ck_assert_msg(strstr(json_object_get_string(error), says) != NULL, "'%s' does not say '%s'",
+                  json_object_get_string(error), says);
+    json_object_put(root);
+}
+
+/* A member of the VM called `name`, as text; NULL if either is not there. */
+static const char *vm_text(const char *name, const char *key)
+{
+    static char text[512];
+    struct json_object *root = ask("list\n"), *vms, *value;
+    bool found = false;
+
+    ck_assert(json_object_object_get_ex(root, "vms", &vms));
+    for (size_t i = 0; !found && i < json_object_array_length(vms); i++) {
+        struct json_object *vm = json_object_array_get_idx(vms, i);
+
+        if (json_object_object_get_ex(vm, "name", &value) &&
+            !strcmp(json_object_get_string(value), name) &&
+            json_object_object_get_ex(vm, key, &value)) {
+            snprintf(text, sizeof(text), "%s", json_object_get_string(value));
+            found = true;
+        }
+    }
+    json_object_put(root);
+    return found ? text : NULL;
+}
+
+static bool vm_fails(const char *name, const char *says)
+{
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; vgpu_now_ms() < end; poll(NULL, 0, 5)) {
+        const char *text = vm_text(name, "failed");
+
+        if (text)
+            return strstr(text, says) != NULL;
+    }
+    return false;
+}
+
+static const struct {
+    const char *request;
+    const char *says;
+} bad_attaches[] = {
+    {"attach\n", "attach wants a VM"},
+    {"attach nonsense\n", "expected key=value"},
+    {"attach name=d,executor=null\n", "no socket given"},
+    {"attach name=d,executor=null,socket=/d\n", "attach is for Xen domains"},
+    {"attach name=d,xen=7\n", "no executor given"},
+    {"attach name=d,xen=0,executor=null\n", "xen=0: allowed is"},
+    {"attach name=d,xen=7,slot=99,executor=null\n", "slot=99: allowed is"},
+    {"attach name=a,xen=7,executor=null\n", "name=a: a VM of that name is served already"},
+    {"attach name=d,xen=7,executor=null,memory=1000T\n", "is more than this host has"},
+    {"attach name=d,xen=7,executor=cuda,device=none\n", "executor=cuda can't be used: "},
+    {"detach\n", "detach wants a domain's id"},
+    {"detach seven\n", "detach wants a domain's id"},
+    {"detach 7x\n", "detach wants a domain's id"},
+    {"detach 7\n", "domain 7 has no vGPU here"},
+};
+
+START_TEST(an_attach_that_can_not_be_is_refused_and_leaves_nothing)
+{
+    start_one();
+    for (size_t i = 0; i < sizeof(bad_attaches) / sizeof(bad_attaches[0]); i++)
+        check_error(bad_attaches[i].request, bad_attaches[i].says);
+    ck_assert_ptr_null(vm_text("d", "name"));
+    ck_assert_int_eq(vm_number("list\n", "attached"), 0); /* and `a` is still the only one */
+}
+END_TEST
+
+START_TEST(a_domain_that_can_not_be_served_says_why_until_it_is_detached)
+{
+    start_one();
+    for (int i = 0; i < 3; i++) {
+        json_object_put(ask("attach name=d,xen=7,slot=0x11,executor=null\n"));
+        ck_assert(vm_fails("d", "domain 7: "));
+        ck_assert_str_eq(vm_text("d", "attached"), "false");
+        ck_assert_str_eq(vm_text("d", "domid"), "7");
+        ck_assert_str_eq(vm_text("d", "slot"), "17");
+    }
+    json_object_put(ask("detach 7\n"));
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; vm_text("d", "name"); poll(NULL, 0, 5))
+        ck_assert(vgpu_now_ms() < end);
+    check_error("detach 7\n", "domain 7 has no vGPU here");
+}
+END_TEST
+
+START_TEST(a_daemon_without_a_vm_serves_its_socket)
+{
+    char words[256];
+    int fd = -1;
+
+    snprintf(words, sizeof(words), "--no-vm --runtime-dir %s", dir);
+    start(words);
+    for (uint64_t end = vgpu_now_ms() + WAIT_MS; fd < 0 && vgpu_now_ms() < end; poll(NULL, 0, 5))
+        fd = connect_to("control.sock");
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    ck_assert_ptr_null(vm_text("d", "name"));
+    json_object_put(ask("attach name=d,xen=7,executor=null\n"));
+    ck_assert(vm_fails("d", "domain 7: "));
+}
+END_TEST
+
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 Suite *vgpud_suite(void)
@@ -421,8 +542,12 @@ Suite *vgpud_suite(void)
     tcase_add_test(tc, a_killed_vm_process_ends_its_connection_and_nothing_else);
     tcase_add_test(tc, nonsense_from_a_client_costs_its_connection);
     tcase_add_test(tc, a_wrong_request_gets_an_error);
+    tcase_add_test(tc, a_request_without_an_end_gets_an_error);
     tcase_add_test(tc, a_silent_client_does_not_keep_the_others);
     tcase_add_test(tc, a_stopped_vm_process_is_shown_and_does_not_hold_up_the_end);
+    tcase_add_test(tc, an_attach_that_can_not_be_is_refused_and_leaves_nothing);
+    tcase_add_test(tc, a_domain_that_can_not_be_served_says_why_until_it_is_detached);
+    tcase_add_test(tc, a_daemon_without_a_vm_serves_its_socket);
     suite_add_tcase(s, tc);
     return s;
 }
