@@ -116,6 +116,12 @@ err_account:
 	return err;
 }
 
+/*
+ * Nothing is synchronised: what would need it bounces, and is refused.  And a program may register
+ * the same page more than once, which DMA-API debugging takes for a mistake without this.
+ */
+#define PIN_DMA_ATTRS DMA_ATTR_SKIP_CPU_SYNC
+
 /* Does any piece go through a bounce buffer?  Behind an IOMMU only the ends can. */
 static bool pin_bounces(struct vgpu_buf *buf, u64 addr)
 {
@@ -156,7 +162,7 @@ int vgpu_buf_map_dma(struct vgpu_buf *buf, u64 addr)
 						dma_get_max_seg_size(dev) & PAGE_MASK, GFP_KERNEL);
 	if (err)
 		return err;
-	err = dma_map_sgtable(dev, &buf->sgt, buf->dir, 0);
+	err = dma_map_sgtable(dev, &buf->sgt, buf->dir, PIN_DMA_ATTRS);
 	if (err) {
 		sg_free_table(&buf->sgt);
 		return err;
@@ -164,7 +170,7 @@ int vgpu_buf_map_dma(struct vgpu_buf *buf, u64 addr)
 	buf->mapped = true;
 	if (!pin_bounces(buf, addr))
 		return 0;
-	dma_unmap_sgtable(dev, &buf->sgt, buf->dir, 0);
+	dma_unmap_sgtable(dev, &buf->sgt, buf->dir, PIN_DMA_ATTRS);
 	sg_free_table(&buf->sgt);
 	buf->mapped = false;
 	return -ENOTSUPP;
@@ -174,7 +180,7 @@ int vgpu_buf_map_dma(struct vgpu_buf *buf, u64 addr)
 void vgpu_buf_unpin(struct vgpu_buf *buf)
 {
 	if (buf->mapped) {
-		dma_unmap_sgtable(&buf->ctx->vd->pdev->dev, &buf->sgt, buf->dir, 0);
+		dma_unmap_sgtable(&buf->ctx->vd->pdev->dev, &buf->sgt, buf->dir, PIN_DMA_ATTRS);
 		sg_free_table(&buf->sgt);
 		buf->mapped = false;
 	}
