@@ -37,6 +37,7 @@ struct vgpu_vm_setup {
     char runtime_dir[VGPU_PATH_BYTES];
     struct vgpu_vm_config config;
     struct vgpu_device_props props;
+    uint64_t context_bytes;
 };
 
 /* What vgpud and a vm process say to each other, one message each. */

@@ -229,6 +229,7 @@ static VGPU_MUST_CHECK int proc_make_setup(const struct server_vm *vm)
         .gid = server->gid,
         .config = *vm->config,
         .props = vm->props,
+        .context_bytes = vm->context_bytes,
     };
     int fd = memfd_create("vgpu-setup", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 

@@ -46,6 +46,7 @@ struct server_vm {
     const struct vgpu_vm_config *config;
     uint32_t id;
     struct vgpu_device_props props;
+    uint64_t context_bytes; /* device memory each context takes for itself */
     int listen_fd;
     struct vgpu_source listen_source;
     int waiting_fd; /* a client that waits for the one before to be gone; -1: none */

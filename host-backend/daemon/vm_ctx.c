@@ -281,6 +281,7 @@ static void ctx_fill_start(const struct vm_ctx *ctx, struct vgpu_x_start *start)
         .foreign_domid = cfg->domid,
         .memory_limit = cfg->memory_bytes,
         .max_image_bytes = VGPU_MAX_IMAGE_BYTES,
+        .context_bytes = vm->setup.context_bytes,
     };
     snprintf(start->vm_name, sizeof(start->vm_name), "%s", cfg->name);
     snprintf(start->device, sizeof(start->device), "%s", cfg->device);

@@ -36,11 +36,12 @@ struct vgpu_exec_fault {
 };
 
 struct vgpu_exec_config {
-    const char *device;    /* operator's choice of GPU (UUID, PCI address), NULL: none named */
-    uint32_t threads;      /* worker threads of the cpu executor, 0: as the machine has */
-    uint32_t deadline_ms;  /* longest time for one kernel, 0: none */
-    uint32_t max_inflight; /* jobs per stream not yet complete, >= 1 */
-    uint64_t memory_limit; /* of the VM; for reporting only: grants decide */
+    const char *device;     /* operator's choice of GPU (UUID, PCI address), NULL: none named */
+    uint32_t threads;       /* worker threads of the cpu executor, 0: as the machine has */
+    uint32_t deadline_ms;   /* longest time for one kernel, 0: none */
+    uint32_t max_inflight;  /* jobs per stream not yet complete, >= 1 */
+    uint64_t memory_limit;  /* of the VM; for reporting only: grants decide */
+    uint64_t context_bytes; /* what open() takes from the quota for itself, as probe() measured */
     /* Ask for / return bytes of the VM's quota.  0 or -ENOMEM (limit reached).  Blocking, called
      * from the drain thread only.  Never NULL. */
     int (*quota_take)(void *opaque, uint64_t bytes);
@@ -63,11 +64,13 @@ struct vgpu_exec_ops {
     uint32_t kind; /* VGPU_EXEC_* */
 
     /* Called once in the vm's helper at start, in a process of its own: fill in what the guest will
-     * be told.  0, or -errno with the reason in `why`. */
-    int (*probe)(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
-                 size_t why_bytes);
+     * be told, and the device memory that each open executor takes for itself (0 at call).  0, or
+     * -errno with the reason in `why`. */
+    int (*probe)(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props,
+                 uint64_t *context_bytes, char *why, size_t why_bytes);
 
-    /* The first calls of an exec process.  open() before any guest data is touched. */
+    /* The first calls of an exec process.  open() before any guest data is touched; -EDQUOT: the
+     * quota has no room for the executor itself. */
     int (*open)(const struct vgpu_exec_config *cfg, struct vgpu_exec **exec, char *why,
                 size_t why_bytes);
     void (*close)(struct vgpu_exec *exec);

@@ -43,7 +43,7 @@ static void probe_answer(const struct vgpu_x_start *start, struct vgpu_x_probed 
                  start->exec_kind);
         return;
     }
-    rc = ops->probe(&cfg, &probed->props, probed->why, sizeof(probed->why));
+    rc = ops->probe(&cfg, &probed->props, &probed->context_bytes, probed->why, sizeof(probed->why));
     if (rc == 0)
         return;
     memset(&probed->props, 0, sizeof(probed->props));

@@ -353,6 +353,7 @@ static uint16_t start_status(int error)
     case -ENFILE:
     case -EAGAIN: return VGPU_ST_HOST_RESOURCES;
     case -ENODEV: return VGPU_ST_HOST_NO_DEVICE;
+    case -EDQUOT: return VGPU_ST_OUT_OF_MEMORY;
     case -EPROTO: return VGPU_ST_BAD_RING;
     default: return VGPU_ST_HOST_ERROR;
     }
@@ -436,6 +437,7 @@ static int start_open(struct exec_process *p)
         .deadline_ms = p->start.deadline_ms,
         .max_inflight = p->start.max_inflight ? p->start.max_inflight : 1,
         .memory_limit = p->start.memory_limit,
+        .context_bytes = p->start.context_bytes,
         .quota_take = process_quota_take,
         .quota_give = process_quota_give,
         .lost = process_lost_elsewhere,

@@ -82,6 +82,7 @@ struct vgpu_x_start {
     uint32_t foreign_domid; /* run fds are of this Xen domain's memory (foreign.h); 0: of files */
     uint64_t memory_limit;
     uint64_t max_image_bytes;
+    uint64_t context_bytes; /* of PROBED: what the quota is charged for an open executor */
     char vm_name[64];
     char device[64];       /* operator's GPU choice, "" if none */
 };
@@ -122,6 +123,7 @@ struct vgpu_x_probed {
     uint32_t status;      /* VGPU_ST_OK: props are valid; else `why` is one line of text */
     uint32_t rsvd;
     struct vgpu_device_props props;
+    uint64_t context_bytes; /* device memory that an open executor takes for itself */
     char why[232];
 };
 

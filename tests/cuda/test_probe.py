@@ -136,6 +136,19 @@ def hmm():
     tap.equal((result.rc, result.checks["hmm"][0]), (0, "PASS"), "VGPU_ALLOW_HMM=1")
 
 
+@tap.test("what a context takes for itself is measured")
+def context_memory():
+    result = Result(vgpud(["--probe"], {"CONTEXT": 64 << 20}))
+    tap.equal(result.rc, 0, "exit status")
+    status, detail, _ = result.checks["context_memory"]
+    tap.equal(status, "PASS", detail)
+    tap.contains(detail, " 64 MiB ", "detail")
+    start = vgpud(["--vm", "name=a,socket=@TMP@/a.sock,executor=cuda,memory=64M", "--runtime-dir",
+                   "@TMP@/run"], {"CONTEXT": 64 << 20})
+    tap.equal(start.returncode, 1, "a VM smaller than a context")
+    tap.contains(start.stderr, "a context alone takes 64 MiB", "standard error")
+
+
 @tap.test("--executor cpu, and options that make no sense")
 def options():
     result = Result(vgpud(["--probe", "--executor", "cpu"], library=None))

@@ -15,6 +15,7 @@ struct fx fx;
 /* A folder that processes which changed their user can read: a link to the fake driver, and its
  * settings beside it. */
 static char fake_dir[64];
+const char *fx_fake_first = "";
 
 bool fx_cuda(void)
 {
@@ -59,7 +60,7 @@ static void fake_setup(void)
     ck_assert_int_eq(chmod(fake_dir, 0755), 0);
     fake_path("libcuda.so.1", link, sizeof(link));
     ck_assert_int_eq(symlink(built, link), 0);
-    fx_fake_settings("");
+    fx_fake_settings(fx_fake_first);
     setenv("VGPU_LIBCUDA", link, 1);
 }
 

@@ -44,8 +44,10 @@ extern struct fx fx;
  */
 bool fx_cuda(void);
 /* Settings of the fake driver, lines of NAME=VALUE (tests/lib/fakecuda/fake_device.c), for what
- * starts from now on.  fx_start() with none. */
+ * starts from now on.  fx_start() with fx_fake_first. */
 void fx_fake_settings(const char *lines);
+/* The settings at vgpud's start; set before fx_start(). */
+extern const char *fx_fake_first;
 
 void fx_start(const char *const *options, unsigned int vms);
 /* Attach machine `i`, with a context. */

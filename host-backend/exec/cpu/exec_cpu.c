@@ -71,8 +71,8 @@ static int cpu_machine_create(const struct vgpu_exec_config *cfg, struct vgpu_ex
     return status == VGPU_PTX_NO_MEMORY ? -ENOMEM : -EIO;
 }
 
-static int cpu_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
-                     size_t why_bytes)
+static int cpu_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props,
+                     uint64_t *context_bytes, char *why, size_t why_bytes)
 {
     struct vgpu_ptx_machine *machine;
     uint32_t threads;

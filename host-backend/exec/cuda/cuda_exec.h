@@ -222,6 +222,8 @@ int cuda_warm_up(struct vgpu_exec *exec, char *why, size_t why_bytes);
 uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr);
 uint16_t cuda_mem_free(struct vgpu_exec *exec, uint64_t addr);
 uint64_t cuda_mem_held(struct vgpu_exec *exec);
+/* For what the context itself takes.  0 or -EDQUOT. */
+int cuda_mem_open(struct vgpu_exec *exec);
 /* True if [addr, addr + bytes) lies inside one allocation, or one module variable. */
 bool cuda_mem_valid(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes);
 /* Module variables are memory too: remember and forget them. False when out of memory. */
@@ -315,7 +317,7 @@ int cuda_image_params(const char *ptx, const char *name, struct vgpu_param_info 
 /* cuda_probe.c */
 int cuda_props(const struct vgpu_cu *cu, CUdevice device, const struct vgpu_exec_config *cfg,
                struct vgpu_device_props *props, char *why, size_t why_bytes);
-int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
-               size_t why_bytes);
+int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props,
+               uint64_t *context_bytes, char *why, size_t why_bytes);
 
 #endif /* VGPU_EXEC_CUDA_EXEC_H */

@@ -6,6 +6,9 @@
  * in 2 MiB pages of their own; smaller ones share 2 MiB pages, so their sum is counted, rounded up to
  * whole pages.  The quota is taken before CUDA is asked and given back after.
  *
+ * What the context itself takes, hundreds of MiB of a real GPU, was measured by the probe and is held
+ * from the start; it is given back with all the rest when the process ends.
+ *
  * Memory is cleared before the guest learns its address: what another tenant left there is never
  * seen.  Addresses in commands are checked against the context's own allocations and module
  * variables; a kernel's accesses are checked by the GPU, whose address space holds nothing else.
@@ -86,6 +89,11 @@ static void quota_give(struct vgpu_exec *exec, uint64_t bytes)
     if (bytes > 0)
         exec->cfg.quota_give(exec->cfg.opaque, bytes);
     exec->held -= bytes;
+}
+
+int cuda_mem_open(struct vgpu_exec *exec)
+{
+    return quota_take(exec, exec->cfg.context_bytes) ? 0 : -EDQUOT;
 }
 
 /* Quota for one more allocation of `bytes`; *counted is what it holds on its own account. */

@@ -242,6 +242,13 @@ int cuda_open_cold(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, c
         goto err_close;
     }
     ret = cuda_choose_device(&exec->cu, cfg->device, &exec->device, why, why_bytes);
+    if (ret == 0) {
+        ret = cuda_mem_open(exec);
+        if (ret < 0)
+            snprintf(why, why_bytes,
+                     "the VM's memory limit has no room for a context's own %llu MiB",
+                     (unsigned long long)(cfg->context_bytes >> 20));
+    }
     if (ret == 0)
         ret = context_init(exec, why, why_bytes);
     if (ret == 0) {

@@ -19,7 +19,9 @@
 #include <unistd.h>
 #include <exec/cuda/cuda_exec.h>
 
-#define PROBE_BYTES (16u << 10)
+#define PROBE_BYTES    (16u << 10)
+#define MEASURES       4u
+#define MEASURE_AGREES (16u << 20)
 
 struct probe {
     const struct vgpu_exec_config *cfg;
@@ -229,41 +231,105 @@ static void no_quota_give(void *opaque, uint64_t bytes)
     (void)bytes;
 }
 
-/* With the executor's own functions, so that what is proved is what will run. */
-static int check_compute(struct probe *probe)
+static int memory_and_kernel(struct probe *probe, struct vgpu_exec *exec)
+{
+    uint64_t addr;
+    char why[256];
+
+    if (cuda_mem_alloc(exec, PROBE_BYTES, &addr) != VGPU_ST_OK)
+        return fail(probe, "memory",
+                    exec->faulted ? exec->fault.message : "allocating 16 KiB failed",
+                    "free device memory: other processes may hold it all");
+    pass(probe, "memory", "allocated and cleared");
+    (void)cuda_mem_free(exec, addr);
+    if (cuda_warm_up(exec, why, sizeof(why)) < 0)
+        return fail(probe, "kernel", why,
+                    "see the kernel's log for Xid messages; if it is the compiler that fails, "
+                    "reinstall the driver's compute libraries");
+    pass(probe, "kernel", "the sums of a PTX kernel are right");
+    return 0;
+}
+
+/* Free device memory, as the current context sees it; 0 if it can't be told. */
+static uint64_t memory_free(const struct vgpu_cu *cu)
+{
+    size_t free_bytes = 0, total = 0;
+
+    return cu->cuMemGetInfo_v2(&free_bytes, &total) == CUDA_SUCCESS ? free_bytes : 0;
+}
+
+/* Open an executor as a context would have it, and tell by how much that lessened the free memory.
+ * With `check` its lines are printed. */
+static int try_executor(struct probe *probe, bool check, uint64_t *taken)
 {
     struct vgpu_exec_config cfg = *probe->cfg;
+    uint64_t before = memory_free(&probe->cu), after;
     struct vgpu_exec *exec;
-    uint64_t addr;
     char why[256] = "";
     int ret;
 
     cfg.quota_take = no_quota;
     cfg.quota_give = no_quota_give;
+    cfg.context_bytes = 0;
     ret = cuda_open_cold(&cfg, &exec, why, sizeof(why));
     if (ret < 0)
         return fail(probe, "context", why, "see the kernel's log for messages of the driver");
-    pass(probe, "context", "created");
-    if (cuda_mem_alloc(exec, PROBE_BYTES, &addr) != VGPU_ST_OK) {
-        ret =
-            fail(probe, "memory", exec->faulted ? exec->fault.message : "allocating 16 KiB failed",
-                 "free device memory: other processes may hold it all");
+    if (check) {
+        pass(probe, "context", "created");
+        ret = memory_and_kernel(probe, exec);
     } else {
-        pass(probe, "memory", "allocated and cleared");
         ret = cuda_warm_up(exec, why, sizeof(why));
-        if (ret < 0)
-            ret = fail(probe, "kernel", why,
-                       "see the kernel's log for Xid messages; if it is the compiler that fails, "
-                       "reinstall the driver's compute libraries");
-        else
-            pass(probe, "kernel", "the sums of a PTX kernel are right");
     }
+    after = memory_free(&exec->cu);
+    *taken = after > 0 && after < before ? before - after : 0;
     vgpu_exec_cuda.close(exec);
     return ret;
 }
 
-int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props, char *why,
-               size_t why_bytes)
+/*
+ * What a context takes for itself.  Other programs allocate and free on the same GPU meanwhile: a measure
+ * counts when a second one confirms it, and the largest of several that don't is taken.
+ */
+static int check_compute(struct probe *probe, uint64_t *context_bytes)
+{
+    uint64_t taken[MEASURES];
+    uint64_t largest = 0;
+    CUcontext context;
+    CUresult result = probe->cu.cuCtxCreate_v2(&context, 0, probe->device);
+    int ret = 0;
+
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "context", result, "see the kernel's log for messages of the driver");
+    for (unsigned int i = 0; i < MEASURES; i++) {
+        ret = try_executor(probe, i == 0, &taken[i]);
+        if (ret < 0)
+            goto out_destroy;
+        if (taken[i] > largest)
+            largest = taken[i];
+        for (unsigned int k = 0; k < i; k++) {
+            uint64_t apart = taken[i] > taken[k] ? taken[i] - taken[k] : taken[k] - taken[i];
+
+            if (apart > MEASURE_AGREES)
+                continue;
+            *context_bytes = taken[i] > taken[k] ? taken[i] : taken[k];
+            pass(probe, "context_memory", "each context takes %llu MiB of its VM's memory",
+                 (unsigned long long)(*context_bytes >> 20));
+            goto out_destroy;
+        }
+    }
+    *context_bytes = largest;
+    warn("context_memory",
+         "free memory changes too fast to measure a context's own: the largest of the measures is "
+         "taken",
+         "start vgpud before other programs use this GPU");
+
+out_destroy:
+    probe->cu.cuCtxDestroy_v2(context);
+    return ret;
+}
+
+int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props,
+               uint64_t *context_bytes, char *why, size_t why_bytes)
 {
     struct probe probe = {.cfg = cfg, .why = why, .why_bytes = why_bytes};
     int ret;
@@ -273,7 +339,7 @@ int cuda_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *pro
     if (ret == 0)
         ret = check_device(&probe, props);
     if (ret == 0)
-        ret = check_compute(&probe);
+        ret = check_compute(&probe, context_bytes);
     printf("VGPU_PROBE failures=%u\n", probe.failures);
     fflush(stdout);
     vgpu_cu_unload(&probe.cu);

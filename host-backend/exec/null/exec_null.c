@@ -61,7 +61,7 @@ static uint64_t null_now_ns(void)
 }
 
 static int null_probe(const struct vgpu_exec_config *cfg, struct vgpu_device_props *props,
-                      char *why, size_t why_bytes)
+                      uint64_t *context_bytes, char *why, size_t why_bytes)
 {
     memset(props, 0, sizeof(*props));
     snprintf((char *)props->name, sizeof(props->name), "vgpu null executor");

@@ -112,7 +112,8 @@ struct CUctx_st {
     struct CUstream_st *null_stream;
     struct fake_range *pinned;
     CUresult sticky;
-    int cancel; /* the context is being destroyed: kernels end */
+    struct CUctx_st *below; /* in the thread's stack of contexts */
+    int cancel;             /* the context is being destroyed: kernels end */
     CUdevice device;
 };
 
@@ -141,6 +142,7 @@ enum fake_part {
 };
 CUresult fake_use(enum fake_part part);
 uint64_t fake_memory_bytes(void);
+uint64_t fake_contexts_bytes(void);
 uint64_t fake_now_ns(void);
 
 /* fake_stream.c */

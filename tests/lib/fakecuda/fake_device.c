@@ -5,6 +5,7 @@
  *
  * The environment describes the machine: VGPU_FAKECUDA_DEVICES (number of GPUs, default 1; 0 is a
  * host whose driver finds none), VGPU_FAKECUDA_MEMORY (bytes each, default 1 GiB),
+ * VGPU_FAKECUDA_CONTEXT (bytes of it that a context takes for itself, default 0),
  * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory), VGPU_FAKECUDA_COMPUTE_MODE (a
  * CUcomputemode).  vgpud hands none of these on to its processes, so what the environment
  * does not have is looked for in LIBRARY.conf beside the library, lines of NAME=VALUE.
@@ -20,6 +21,7 @@
 
 _Thread_local struct CUctx_st *fake_current;
 static bool initialised;
+static atomic_int contexts;
 
 uint64_t fake_now_ns(void)
 {
@@ -90,6 +92,12 @@ CUresult fake_use(enum fake_part part)
 uint64_t fake_memory_bytes(void)
 {
     return setting("VGPU_FAKECUDA_MEMORY", 1ull << 30);
+}
+
+/* What the contexts of this process take for themselves. */
+uint64_t fake_contexts_bytes(void)
+{
+    return (uint64_t)atomic_load(&contexts) * setting("VGPU_FAKECUDA_CONTEXT", 0);
 }
 
 static int device_count(void)
@@ -308,7 +316,10 @@ FAKE_EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_cond_init(&ctx->progress, NULL);
     ctx->device = dev;
+    atomic_fetch_add(&contexts, 1);
     ctx->null_stream = fake_stream_open(ctx, false);
+    /* "the context is created and pushed": destroying the current one pops it */
+    ctx->below = fake_current;
     fake_current = ctx;
     *out = ctx;
     return ctx->null_stream ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
@@ -326,7 +337,8 @@ FAKE_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
     pthread_cond_destroy(&ctx->progress);
     pthread_mutex_destroy(&ctx->lock);
     if (fake_current == ctx)
-        fake_current = NULL;
+        fake_current = ctx->below;
+    atomic_fetch_sub(&contexts, 1);
     free(ctx);
     return CUDA_SUCCESS;
 }
