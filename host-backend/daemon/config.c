@@ -191,6 +191,12 @@ static int vm_set_device(struct vgpu_vm_config *vm, const char *value)
     return set_text(vm->device, sizeof(vm->device), value);
 }
 
+static int vm_set_hmm(struct vgpu_vm_config *vm, const char *value)
+{
+    vm->allow_hmm = !strcmp(value, "allow");
+    return vm->allow_hmm || !strcmp(value, "refuse") ? 0 : -EINVAL;
+}
+
 static int vm_set_socket_mode(struct vgpu_vm_config *vm, const char *value)
 {
     char *end;
@@ -240,6 +246,7 @@ static const struct vm_key vm_keys[] = {
     {"poll-us", vm_set_poll_us, "0 to 1000000"},
     {"threads", vm_set_threads, "0 (as the machine has) to 1024"},
     {"device", vm_set_device, "a GPU's UUID or PCI address, at most 63 bytes"},
+    {"hmm", vm_set_hmm, "refuse or allow"},
     {"socket-mode", vm_set_socket_mode, "an octal file mode like 0660"},
     {"socket-group", vm_set_socket_group, "an existing group"},
     {"xen", vm_set_xen, "the id of a Xen domain, 1 to 32751"},
@@ -259,7 +266,7 @@ static VGPU_MUST_CHECK int vm_set(struct vgpu_vm_config *vm, const char *key, co
     }
     snprintf(why, VGPU_WHY_BYTES,
              "unknown key '%.60s': a VM has name, socket, executor, memory, deadline, contexts, "
-             "poll-us, threads, device, socket-mode, socket-group, xen, slot",
+             "poll-us, threads, device, hmm, socket-mode, socket-group, xen, slot",
              key);
     return -EINVAL;
 }

@@ -31,6 +31,7 @@ struct vgpu_vm_config {
     char device[64]; /* operator's choice of GPU, "": none named */
     char executor[16];
     uint32_t exec_kind;    /* VGPU_EXEC_* */
+    bool allow_hmm;        /* cuda: kernels may access all memory of their process */
     uint64_t memory_bytes; /* device memory the VM may hold */
     uint32_t deadline_ms;  /* of one kernel, 0: none */
     uint32_t contexts;

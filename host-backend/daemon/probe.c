@@ -30,6 +30,7 @@ static VGPU_MUST_CHECK int probe_ask(int sock, const struct vgpu_vm_config *cfg,
 
     *msg = (struct vgpu_xmsg){.type = VGPU_X_PROBE, .seq = 1};
     start->exec_kind = cfg->exec_kind;
+    start->flags = cfg->allow_hmm ? VGPU_X_START_ALLOW_HMM : 0;
     start->threads = cfg->threads;
     start->deadline_ms = cfg->deadline_ms;
     start->max_inflight = 1;

@@ -24,7 +24,7 @@
 
 static const char *const spawn_kept_env[] = {
     "ASAN_OPTIONS",    "UBSAN_OPTIONS",        "TSAN_OPTIONS", "LSAN_OPTIONS",
-    "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VGPU_LIBCUDA", "VGPU_ALLOW_HMM"};
+    "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VGPU_LIBCUDA"};
 #define SPAWN_KEPT_ENV (sizeof(spawn_kept_env) / sizeof(spawn_kept_env[0]))
 
 void vgpu_close_from(unsigned int first)

@@ -33,7 +33,7 @@ static const char usage_text[] =
     "\n"
     "  --vm KEY=VALUE,...    serve a VM; keys: name, socket, executor (cpu, null, cuda),\n"
     "                        xen, slot, memory, deadline, contexts, poll-us, threads, device,\n"
-    "                        socket-mode, socket-group\n"
+    "                        hmm, socket-mode, socket-group\n"
     "  --config FILE         read VMs and settings from FILE (see vgpud.conf(5))\n"
     "  --no-vm               begin without a VM: Xen domains are attached later\n"
     "  --control PATH        control socket for vgpuctl\n"
@@ -44,6 +44,7 @@ static const char usage_text[] =
     "  --probe               check the executor, print a line for each check, and end\n"
     "  --executor KIND       with --probe: cuda (the default), cpu or null\n"
     "  --device GPU          with --probe: UUID or PCI address of the GPU\n"
+    "  --hmm refuse|allow    with --probe: whether HMM is a failure (refuse)\n"
     "  --help, --version\n";
 
 enum {
@@ -55,12 +56,14 @@ enum {
     OPT_SETTING,
     OPT_PROBE,
     OPT_EXECUTOR,
-    OPT_DEVICE
+    OPT_DEVICE,
+    OPT_HMM
 };
 
 static const struct option options[] = {
     {"vm", required_argument, NULL, OPT_VM},
     {"no-vm", no_argument, NULL, OPT_NO_VM},
+    {"hmm", required_argument, NULL, OPT_HMM},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"control", required_argument, NULL, OPT_SETTING},
     {"runtime-dir", required_argument, NULL, OPT_SETTING},
@@ -151,6 +154,7 @@ struct probe_options {
     bool wanted;
     const char *executor; /* NULL: not given */
     const char *device;
+    const char *hmm;
 };
 
 /* A probe is of the one VM that these options describe; the VM is never served. */
@@ -160,22 +164,26 @@ static VGPU_MUST_CHECK int probe_finish(const struct probe_options *probe, struc
     const char *executor = probe->executor ? probe->executor : "cuda";
     char vm[256];
 
-    if (!probe->wanted && !probe->executor && !probe->device)
+    if (!probe->wanted && !probe->executor && !probe->device && !probe->hmm)
         return 0;
     if (!probe->wanted || cfg->vm_count) {
         snprintf(why, VGPU_WHY_BYTES, "%s",
                  probe->wanted ? "--probe serves no VM: leave out --vm and --config's VMs, give "
-                                 "--executor and --device"
-                               : "--executor and --device belong to --probe: a VM has them as "
-                                 "keys of --vm");
+                                 "--executor, --device and --hmm"
+                               : "--executor, --device and --hmm belong to --probe: a VM has them "
+                                 "as keys of --vm");
         return -EINVAL;
     }
-    if (strchr(executor, ',') || (probe->device && strchr(probe->device, ','))) {
-        snprintf(why, VGPU_WHY_BYTES, "--executor and --device take one name, without a comma");
+    if (strchr(executor, ',') || (probe->device && strchr(probe->device, ',')) ||
+        (probe->hmm && strchr(probe->hmm, ','))) {
+        snprintf(why, VGPU_WHY_BYTES,
+                 "--executor, --device and --hmm take one name, without a comma");
         return -EINVAL;
     }
-    snprintf(vm, sizeof(vm), "name=probe,socket=/nonexistent/probe,executor=%.60s%s%.120s",
-             executor, probe->device ? ",device=" : "", probe->device ? probe->device : "");
+    snprintf(vm, sizeof(vm),
+             "name=probe,socket=/nonexistent/probe,executor=%.60s,hmm=%.20s%s%.120s", executor,
+             probe->hmm ? probe->hmm : "refuse", probe->device ? ",device=" : "",
+             probe->device ? probe->device : "");
     return vgpu_config_add_vm(cfg, vm, why);
 }
 
@@ -194,6 +202,7 @@ static int options_read(int argc, char **argv, struct vgpu_config *cfg, struct p
         case OPT_PROBE: probe->wanted = true; break;
         case OPT_EXECUTOR: probe->executor = optarg; break;
         case OPT_DEVICE: probe->device = optarg; break;
+        case OPT_HMM: probe->hmm = optarg; break;
         case OPT_HELP: fputs(usage_text, stdout); return EXIT_SUCCESS;
         case OPT_VERSION: puts("vgpud " VGPU_VERSION); return EXIT_SUCCESS;
         default: fputs("Try 'vgpud --help'.\n", stderr); return EXIT_USAGE;

@@ -26,6 +26,7 @@ static void probe_answer(const struct vgpu_x_start *start, struct vgpu_x_probed 
 {
     const struct vgpu_exec_config cfg = {
         .device = start->device[0] ? start->device : NULL,
+        .allow_hmm = start->flags & VGPU_X_START_ALLOW_HMM,
         .threads = start->threads,
         .deadline_ms = start->deadline_ms,
         .max_inflight = start->max_inflight ? start->max_inflight : 1,

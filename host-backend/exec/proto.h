@@ -61,6 +61,8 @@ struct vgpu_xrun {
     uint64_t bytes;
 };
 
+#define VGPU_X_START_ALLOW_HMM 1u /* the operator accepts HMM (exec.h) */
+
 struct vgpu_x_start {
     uint32_t vm_id;        /* for log lines */
     uint32_t ctx;
@@ -80,6 +82,8 @@ struct vgpu_x_start {
     uint32_t threads;
     uint32_t max_inflight;
     uint32_t foreign_domid; /* run fds are of this Xen domain's memory (foreign.h); 0: of files */
+    uint32_t flags;        /* VGPU_X_START_* */
+    uint32_t rsvd1;
     uint64_t memory_limit;
     uint64_t max_image_bytes;
     uint64_t context_bytes; /* of PROBED: what the quota is charged for an open executor */

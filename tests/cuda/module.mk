@@ -14,7 +14,18 @@ $(FAKECUDA): $(FAKECUDA_OBJ) $(O)/lib/libptx.a
 	    -Wl,--exclude-libs,ALL -o $@ $^ -lzstd -llz4 -lm -lpthread
 -include $(FAKECUDA_OBJ:.o=.d)
 
-PROGS += $(FAKECUDA)
+# The same before CUDA 12.4.
+FAKECUDA_OLD := $(O)/fakecuda-old/libcuda.so.1
+$(O)/obj/fakecuda/old_module.o: tests/lib/fakecuda/fake_module.c
+	@mkdir -p $(@D)
+	$(Q)$(if $(V),,echo "  CC   $< (old)";) $(CCACHE) $(CC) $(ALL_CFLAGS) -fvisibility=hidden -DFAKE_OLD_DRIVER -c -o $@ $<
+$(FAKECUDA_OLD): $(filter-out %/fake_module.o,$(FAKECUDA_OBJ)) $(O)/obj/fakecuda/old_module.o $(O)/lib/libptx.a
+	@mkdir -p $(@D)
+	$(Q)$(if $(V),,echo "  LD   $@";) $(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libcuda.so.1 \
+	    -Wl,--exclude-libs,ALL -o $@ $^ -lzstd -llz4 -lm -lpthread
+-include $(O)/obj/fakecuda/old_module.d
+
+PROGS += $(FAKECUDA) $(FAKECUDA_OLD)
 
 # The executor's tests once more, for cuda.  The program names the fake driver itself.
 $(eval $(call vgpu_test,exec-cuda,tests/unit/exec/cuda/main.c $(addprefix tests/unit/exec/, \

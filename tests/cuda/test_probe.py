@@ -132,8 +132,24 @@ def compute_mode():
 @tap.test("HMM is refused unless the operator insists")
 def hmm():
     fails("hmm", "dereference", {"HMM": 1})
-    result = Result(vgpud(["--probe"], {"HMM": 1}, env={"VGPU_ALLOW_HMM": "1"}))
-    tap.equal((result.rc, result.checks["hmm"][0]), (0, "PASS"), "VGPU_ALLOW_HMM=1")
+    result = Result(vgpud(["--probe", "--hmm", "allow"], {"HMM": 1}))
+    tap.equal((result.rc, result.checks["hmm"][0]), (0, "PASS"), "--hmm allow")
+    tap.contains(result.checks["hmm"][1], "on, accepted", "detail")
+
+
+@tap.test("warnings: a MIG instance, an old driver, no persistence")
+def warnings():
+    for settings, args in (({"NAME": "NVIDIA H100 80GB HBM3 MIG 1g.10gb"}, []),
+                           ({}, ["--device", UUID.replace("GPU-", "MIG-")])):
+        result = Result(vgpud(["--probe", *args], settings))
+        tap.equal((result.rc, result.checks["mig"][0]), (0, "WARN"), f"{settings} {args}")
+    good_host = Result(vgpud(["--probe"]))
+    tap.equal(good_host.checks["mig"][0], "PASS", "a whole GPU")
+    tap.true("driver_age" not in good_host.checks, "a new driver")
+    old = Result(vgpud(["--probe"], library=FAKE.replace("fakecuda", "fakecuda-old")))
+    tap.equal((old.rc, old.checks["driver_age"][0]), (0, "WARN"), "a driver before CUDA 12.4")
+    socket_there = os.path.exists("/run/nvidia-persistenced/socket")
+    tap.equal("persistence" in good_host.checks, not socket_there, "persistence is warned of")
 
 
 @tap.test("what a context takes for itself is measured")

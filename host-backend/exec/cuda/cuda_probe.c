@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <exec/cuda/cuda_exec.h>
 
@@ -49,7 +50,7 @@ static void report(const char *status, const char *check, char *detail, const ch
     fflush(stdout);
 }
 
-__attribute__((format(printf, 3, 4))) static void pass(struct probe *probe, const char *check,
+__attribute__((format(printf, 3, 4))) static void pass(const struct probe *probe, const char *check,
                                                        const char *format, ...)
 {
     char detail[300];
@@ -180,6 +181,19 @@ static int check_driver(struct probe *probe)
     return 0;
 }
 
+/* The driver API has no call that tells; its names do, and device= by which an instance was chosen. */
+static void check_mig(const struct probe *probe, const char *name)
+{
+    const char *chosen = probe->cfg->device;
+
+    if (strstr(name, " MIG ") || (chosen && strncasecmp(chosen, "MIG-", 4) == 0))
+        warn("mig",
+             "this is a MIG instance: the VM has its part of the memory and the compute units",
+             "none, if that is what is wanted; else name the whole GPU with device=GPU-...");
+    else
+        pass(probe, "mig", "a whole GPU, shared with other contexts in time");
+}
+
 static int check_device(struct probe *probe, struct vgpu_device_props *props)
 {
     char why[256];
@@ -192,8 +206,7 @@ static int check_device(struct probe *probe, struct vgpu_device_props *props)
     pass(probe, "device", "%s, compute %u.%u, %llu MiB", (const char *)props->name,
          props->compute_major, props->compute_minor,
          (unsigned long long)(props->memory_bytes >> 20));
-    if (strstr((const char *)props->name, "MIG"))
-        warn("mig", "this is a MIG instance", "none: its limits apply to the VM");
+    check_mig(probe, (const char *)props->name);
     probe->cu.cuDeviceGetAttribute(&mode, CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, probe->device);
     if (mode == CU_COMPUTEMODE_PROHIBITED)
         return fail(probe, "compute_mode", "the GPU's compute mode is 'prohibited'",
@@ -205,11 +218,11 @@ static int check_device(struct probe *probe, struct vgpu_device_props *props)
     else
         pass(probe, "compute_mode", "default");
     probe->cu.cuDeviceGetAttribute(&hmm, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, probe->device);
-    if (hmm && !getenv("VGPU_ALLOW_HMM"))
+    if (hmm && !probe->cfg->allow_hmm)
         return fail(probe, "hmm", "kernels could dereference any memory of their exec process",
                     "set 'options nvidia_uvm uvm_disable_hmm=1' and reload the module, or accept "
-                    "it with VGPU_ALLOW_HMM=1");
-    pass(probe, "hmm", hmm ? "on, accepted by VGPU_ALLOW_HMM" : "off");
+                    "it with hmm=allow");
+    pass(probe, "hmm", hmm ? "on, accepted by hmm=allow" : "off");
     if (access("/run/nvidia-persistenced/socket", F_OK) != 0)
         warn("persistence",
              "nvidia-persistenced does not run: the first context after idle "

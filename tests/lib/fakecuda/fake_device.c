@@ -7,7 +7,7 @@
  * host whose driver finds none), VGPU_FAKECUDA_MEMORY (bytes each, default 1 GiB),
  * VGPU_FAKECUDA_CONTEXT (bytes of it that a context takes for itself, default 0),
  * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory), VGPU_FAKECUDA_COMPUTE_MODE (a
- * CUcomputemode).  vgpud hands none of these on to its processes, so what the environment
+ * CUcomputemode), VGPU_FAKECUDA_NAME (instead of "fake CUDA device N").  vgpud hands none of these on to its processes, so what the environment
  * does not have is looked for in LIBRARY.conf beside the library, lines of NAME=VALUE.
  */
 #include <dlfcn.h>
@@ -233,9 +233,12 @@ FAKE_EXPORT CUresult cuDeviceGet(CUdevice *dev, int ordinal)
 
 FAKE_EXPORT CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
 {
+    const char *given = fake_setting("VGPU_FAKECUDA_NAME");
     CUresult result = enter_device(__func__, dev);
 
-    if (result == CUDA_SUCCESS && len > 0)
+    if (result == CUDA_SUCCESS && len > 0 && given)
+        snprintf(name, (size_t)len, "%s", given);
+    else if (result == CUDA_SUCCESS && len > 0)
         snprintf(name, (size_t)len, "fake CUDA device %d", dev);
     return result;
 }

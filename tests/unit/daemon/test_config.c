@@ -33,7 +33,7 @@ START_TEST(every_key_is_taken)
 
     ck_assert_int_eq(vgpu_config_add_vm(&cfg,
                                         GOOD ",memory=3G,deadline=1500ms,contexts=9,poll-us=77,"
-                                             "threads=3,device=GPU-1,socket-mode=0660,"
+                                             "threads=3,device=GPU-1,hmm=allow,socket-mode=0660,"
                                              "socket-group=root",
                                         why),
                      0);
@@ -49,6 +49,7 @@ START_TEST(every_key_is_taken)
     ck_assert_uint_eq(vm->poll_us, 77);
     ck_assert_uint_eq(vm->threads, 3);
     ck_assert_str_eq(vm->device, "GPU-1");
+    ck_assert(vm->allow_hmm);
     ck_assert_uint_eq(vm->socket_mode, 0660);
     ck_assert_uint_eq(vm->socket_gid, 0);
 }
