@@ -157,12 +157,28 @@ static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame, bool of_blo
     }
 }
 
-static void frame_consts(struct ptx_frame *frame)
+/* A parameter as ld.param would put it into its register. The decoder has checked the offset. */
+static uint64_t param_value(const struct ptx_run *run, uint64_t bits)
+{
+    uint32_t bytes = bits >> PTX_PARAM_BYTES_SHIFT & 15, shift = 64 - bytes * 8;
+    uint64_t value = 0;
+
+    memcpy(&value, run->params + (bits & PTX_PARAM_OFFSET_MASK), bytes);
+    if (bits & PTX_PARAM_SIGNED)
+        value = (uint64_t)((int64_t)(value << shift) >> shift);
+    return bits & PTX_PARAM_NARROW ? (uint16_t)value : value;
+}
+
+static void frame_consts(const struct ptx_run *run, struct ptx_frame *frame)
 {
     const struct ptx_code *code = frame->code;
 
-    for (uint32_t k = 0; k < code->const_init_count; k++)
-        fill(frame->regs + code->inits[k].offset, code->inits[k].wide, code->inits[k].bits);
+    for (uint32_t k = 0; k < code->const_init_count; k++) {
+        const struct ptx_slot_init *init = &code->inits[k];
+
+        fill(frame->regs + init->offset, init->wide,
+             init->sreg == PTX_SR_param ? param_value(run, init->bits) : init->bits);
+    }
 }
 
 static size_t frame_bytes(const struct ptx_code *code)
@@ -178,7 +194,7 @@ static struct ptx_frame *frame_new(struct ptx_run *run, const struct ptx_code *c
         return NULL;
     frame->code = code;
     frame->regs = (uint8_t *)frame + ((sizeof(*frame) + 127) & ~(size_t)127);
-    frame_consts(frame);
+    frame_consts(run, frame);
     return frame;
 }
 

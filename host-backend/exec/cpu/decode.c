@@ -513,7 +513,7 @@ static bool decode_cvt(struct ptx_decoder *d, const struct ptx_inst *inst)
     return wrap_guard(d, insn);
 }
 
-static uint64_t window_of(const struct ptx_mods *m)
+uint64_t ptx_window_of(const struct ptx_mods *m)
 {
     if (ptx_mods_has(m, PTX_M_shared) || ptx_mods_has(m, PTX_M_shared_cta) ||
         ptx_mods_has(m, PTX_M_shared_cluster))
@@ -528,7 +528,7 @@ static uint64_t window_of(const struct ptx_mods *m)
 static bool decode_window(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     const struct ptx_operand *o = inst->operands;
-    uint64_t base = window_of(&inst->mods);
+    uint64_t base = ptx_window_of(&inst->mods);
     ptx_op_fn *fn = select_fn(d, inst);
     struct ptx_insn *insn;
     uint32_t a;
@@ -647,6 +647,8 @@ static bool decode_all(struct ptx_decoder *d)
         d->inst = &func->insts[k];
         d->starts[k] = d->insn_count;
         d->temp_used = 0;
+        if (d->fold_insts[k])
+            continue;
         /* an unsupported combination is logged; go on, so that the log names all of them */
         if (!decode_one(d, d->inst) && d->status != VGPU_PTX_UNSUPPORTED)
             return false;
@@ -671,6 +673,11 @@ static void fix_targets(struct ptx_decoder *d)
     }
 }
 
+static bool is_filled_once(uint8_t sreg)
+{
+    return sreg == PTX_SR_none || sreg == PTX_SR_param;
+}
+
 static bool code_finish(struct ptx_decoder *d)
 {
     struct ptx_code *code = vgpu_arena_alloc(d->arena, 1, sizeof(*code));
@@ -693,11 +700,11 @@ static bool code_finish(struct ptx_decoder *d)
         return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
     for (uint32_t pass = 0; pass < 2; pass++)
         for (uint32_t k = 0; k < d->const_count; k++)
-            if ((d->consts[k].sreg != PTX_SR_none) == (pass == 1))
+            if (is_filled_once(d->consts[k].sreg) == (pass == 0))
                 code->inits[at++] = (struct ptx_slot_init){d->consts[k].offset, d->consts[k].wide,
                                                            d->consts[k].sreg, d->consts[k].bits};
     for (code->const_init_count = 0; code->const_init_count < at; code->const_init_count++)
-        if (code->inits[code->const_init_count].sreg != PTX_SR_none)
+        if (!is_filled_once(code->inits[code->const_init_count].sreg))
             break;
     d->func->code = code;
     return true;
@@ -709,13 +716,15 @@ enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engin
     struct ptx_decoder d = {
         .arena = arena, .engine = engine, .func = func, .log = log, .input = input};
 
-    if (!ptx_flow_order(arena, func))
+    if (!ptx_flow_order(arena, func) || !ptx_fold_find(&d))
         return VGPU_PTX_NO_MEMORY;
     d.reg_offset = vgpu_arena_alloc(arena, func->reg_count + 1, sizeof(*d.reg_offset));
     if (!d.reg_offset)
         return VGPU_PTX_NO_MEMORY;
     d.temp_base = PTX_FIRST_SLOT;
-    if (!ptx_slots_assign(arena, func, PTX_FIRST_SLOT + 2 * PTX_TEMPS, d.reg_offset, &d.slot_count))
+    if (!ptx_slots_assign(arena, func, d.fold_regs, PTX_FIRST_SLOT + 2 * PTX_TEMPS, d.reg_offset,
+                          &d.slot_count) ||
+        !ptx_fold_place(&d))
         return VGPU_PTX_NO_MEMORY;
     if (!decode_all(&d))
         return d.status;

@@ -3,7 +3,7 @@
  * The decoder: one parsed function (ir.h) -> code that the engine runs (engine.h).
  *
  * Passes, in order: flow.c puts the basic blocks into an order in which joins come after branches and loops are
- * contiguous; slots.c gives registers their places, sharing places between registers that never live at the same
+ * contiguous; fold.c finds registers that hold constants of the launch; slots.c gives registers their places, sharing places between registers that never live at the same
  * time; decode.c and decode_mem.c emit instructions. Constants, special registers and addresses become
  * registers of the frame; guards of control instructions become branches around them.
  */
@@ -42,6 +42,7 @@ struct ptx_decoder {
     struct ptx_callsite *callsites;
     uint32_t callsite_count, callsite_capacity;
     const struct ptx_inst *inst;
+    uint8_t *fold_regs, *fold_insts; /* fold.c: by register and by instruction, whether it is one */
 };
 
 #define PTX_TEMPS 8u
@@ -54,11 +55,14 @@ enum vgpu_ptx_status ptx_decode(struct vgpu_arena *arena, const struct ptx_engin
 __attribute__((warn_unused_result)) bool ptx_flow_order(struct vgpu_arena *arena,
                                                         struct ptx_func *func);
 
-/* slots.c: fills reg_offset[] for all registers; false: out of memory. */
-__attribute__((warn_unused_result)) bool ptx_slots_assign(struct vgpu_arena *arena,
-                                                          const struct ptx_func *func,
-                                                          uint32_t first_slot, uint32_t *reg_offset,
-                                                          uint32_t *slot_count);
+/* fold.c: before and after registers are placed; false: out of memory, of the second also d->status. */
+__attribute__((warn_unused_result)) bool ptx_fold_find(struct ptx_decoder *d);
+__attribute__((warn_unused_result)) bool ptx_fold_place(struct ptx_decoder *d);
+
+/* slots.c: fills reg_offset[] for all registers but those to skip; false: out of memory. */
+__attribute__((warn_unused_result)) bool
+ptx_slots_assign(struct vgpu_arena *arena, const struct ptx_func *func, const uint8_t *skip,
+                 uint32_t first_slot, uint32_t *reg_offset, uint32_t *slot_count);
 
 /* Shared by the decoder's files. */
 bool ptx_decode_error(struct ptx_decoder *d, enum vgpu_ptx_status status, const char *what);
@@ -73,6 +77,8 @@ __attribute__((warn_unused_result)) bool ptx_source(struct ptx_decoder *d,
 /* A scratch register = base register + constant. */
 __attribute__((warn_unused_result)) bool ptx_add(struct ptx_decoder *d, uint32_t base,
                                                  uint64_t bits, bool wide, uint32_t *offset);
+/* What cvta adds for the space that the modifiers name. */
+uint64_t ptx_window_of(const struct ptx_mods *mods);
 uint32_t ptx_dest(const struct ptx_decoder *d, const struct ptx_operand *o);
 __attribute__((warn_unused_result)) bool ptx_decode_memory(struct ptx_decoder *d,
                                                            const struct ptx_inst *inst);

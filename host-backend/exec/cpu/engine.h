@@ -81,12 +81,18 @@ _Static_assert(sizeof(struct ptx_insn) == 64, "one cache line for each instructi
 #define PTX_I_ADDR64 4u /* the address register has 64 bits */
 #define PTX_I_ATOMIC 8u /* ld/st: ordered access */
 
+/* A register of the frame that nothing writes; filled in from its source when the frame is made. */
 struct ptx_slot_init {
     uint32_t offset;
     bool wide;
-    uint8_t sreg; /* enum ptx_sreg, or none: the constant */
-    uint64_t bits;
+    uint8_t sreg;  /* enum ptx_sreg, or none: the constant */
+    uint64_t bits; /* the constant; of PTX_SR_param: the offset in the parameter block, and: */
 };
+
+#define PTX_PARAM_OFFSET_MASK 0xffffffffull
+#define PTX_PARAM_BYTES_SHIFT 32           /* 4 bits: bytes of the parameter */
+#define PTX_PARAM_SIGNED      (1ull << 40) /* sign-extended to the register */
+#define PTX_PARAM_NARROW      (1ull << 41) /* into a 16-bit register */
 
 struct ptx_arg {
     uint8_t kind; /* PTX_O_VAR: frame offset; PTX_O_REG and PTX_O_IMM: register offset */
@@ -113,7 +119,7 @@ struct ptx_code {
     uint32_t callsite_count;
     uint32_t reg_bytes; /* of a frame's register block */
     uint32_t local_bytes;
-    struct ptx_slot_init *inits; /* constants first, then special registers */
+    struct ptx_slot_init *inits; /* constants and parameters first, then special registers */
     uint32_t init_count;
     uint32_t const_init_count;
     uint32_t id; /* index of the free list of its frames */

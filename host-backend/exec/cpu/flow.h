@@ -23,6 +23,10 @@ struct ptx_blocks {
 __attribute__((warn_unused_result)) bool
 ptx_blocks_build(struct vgpu_arena *arena, const struct ptx_func *func, struct ptx_blocks *blocks);
 
+/* Calls `visit` for every register that the instruction reads, then for those it writes (slots.c). */
+typedef void ptx_visit_fn(void *user, uint32_t reg, bool is_def, bool is_partial);
+void ptx_inst_visit(const struct ptx_inst *inst, ptx_visit_fn *visit, void *user);
+
 /* True if the instruction never goes on to the next one. */
 bool ptx_inst_ends(const struct ptx_inst *inst);
 

@@ -39,19 +39,20 @@ struct slots {
     uint64_t *live_in, *uses, *kills;
     uint32_t words;
     uint32_t position, block;
-    void (*visit)(struct slots *s, uint32_t reg, bool is_def, bool is_partial);
+    const uint8_t *skip; /* by register */
+    ptx_visit_fn *visit;
 };
 
-static void visit_operand(struct slots *s, const struct ptx_operand *o, bool is_def,
+static void visit_operand(ptx_visit_fn *visit, void *user, const struct ptx_operand *o, bool is_def,
                           bool is_partial)
 {
     if (o->kind == PTX_O_REG)
-        s->visit(s, o->id, is_def, is_partial);
+        visit(user, o->id, is_def, is_partial);
     else if (o->kind == PTX_O_VEC)
         for (uint32_t k = 0; k < o->count; k++)
-            visit_operand(s, &o->vec[k], is_def, is_partial);
+            visit_operand(visit, user, &o->vec[k], is_def, is_partial);
     else if (o->kind == PTX_O_MEM && o->vec[0].kind == PTX_O_REG)
-        s->visit(s, o->vec[0].id, false, false);
+        visit(user, o->vec[0].id, false, false);
 }
 
 /* How many leading operands are destinations. */
@@ -74,7 +75,7 @@ static uint32_t dest_count(const struct ptx_inst *inst)
 }
 
 /* Reads before writes, so that `add a, a, b` counts as a read of a. */
-static void visit_inst(struct slots *s, const struct ptx_inst *inst)
+void ptx_inst_visit(const struct ptx_inst *inst, ptx_visit_fn *visit, void *user)
 {
     uint32_t dests = inst->op == PTX_OP_bra || inst->op == PTX_OP_brx || inst->op == PTX_OP_call
                          ? 0
@@ -82,19 +83,19 @@ static void visit_inst(struct slots *s, const struct ptx_inst *inst)
     bool partial = inst->guard != PTX_NO_GUARD;
 
     if (partial)
-        s->visit(s, inst->guard, false, false);
+        visit(user, inst->guard, false, false);
     for (uint32_t k = dests; k < inst->operand_count; k++)
-        visit_operand(s, &inst->operands[k], false, false);
+        visit_operand(visit, user, &inst->operands[k], false, false);
     if (inst->op == PTX_OP_call) {
         for (uint32_t k = 0; k < inst->call->arg_count; k++)
-            visit_operand(s, &inst->call->args[k], false, false);
+            visit_operand(visit, user, &inst->call->args[k], false, false);
         if (inst->call->target)
-            visit_operand(s, inst->call->target, false, false);
+            visit_operand(visit, user, inst->call->target, false, false);
         for (uint32_t k = 0; k < inst->call->ret_count; k++)
-            visit_operand(s, &inst->call->rets[k], true, partial);
+            visit_operand(visit, user, &inst->call->rets[k], true, partial);
     }
     for (uint32_t k = 0; k < dests; k++)
-        visit_operand(s, &inst->operands[k], true, partial);
+        visit_operand(visit, user, &inst->operands[k], true, partial);
 }
 
 static void visit_block(struct slots *s, uint32_t block)
@@ -102,13 +103,16 @@ static void visit_block(struct slots *s, uint32_t block)
     s->block = block;
     for (s->position = s->blocks.items[block].first; s->position < s->blocks.items[block].end;
          s->position++)
-        visit_inst(s, &s->func->insts[s->position]);
+        ptx_inst_visit(&s->func->insts[s->position], s->visit, s);
 }
 
-static void note_place(struct slots *s, uint32_t reg, bool is_def, bool is_partial)
+static void note_place(void *user, uint32_t reg, bool is_def, bool is_partial)
 {
+    struct slots *s = user;
     struct interval *r = &s->regs[reg];
 
+    if (s->skip[reg])
+        return;
     if (r->start == NONE) {
         r->start = s->position;
         r->block = s->block;
@@ -119,8 +123,9 @@ static void note_place(struct slots *s, uint32_t reg, bool is_def, bool is_parti
     r->end = s->position;
 }
 
-static void note_sets(struct slots *s, uint32_t reg, bool is_def, bool is_partial)
+static void note_sets(void *user, uint32_t reg, bool is_def, bool is_partial)
 {
+    struct slots *s = user;
     uint32_t g = s->regs[reg].global;
     uint64_t *uses = s->uses + (size_t)s->block * s->words,
              *kills = s->kills + (size_t)s->block * s->words;
@@ -281,10 +286,10 @@ static bool assign(struct slots *s, uint32_t first_slot, uint32_t *reg_offset, u
     return true;
 }
 
-bool ptx_slots_assign(struct vgpu_arena *arena, const struct ptx_func *func, uint32_t first_slot,
-                      uint32_t *reg_offset, uint32_t *slot_count)
+bool ptx_slots_assign(struct vgpu_arena *arena, const struct ptx_func *func, const uint8_t *skip,
+                      uint32_t first_slot, uint32_t *reg_offset, uint32_t *slot_count)
 {
-    struct slots s = {.arena = arena, .func = func, .visit = note_place};
+    struct slots s = {.arena = arena, .func = func, .skip = skip, .visit = note_place};
 
     if (!ptx_blocks_build(arena, func, &s.blocks))
         return false;
