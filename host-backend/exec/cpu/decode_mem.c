@@ -136,6 +136,30 @@ static bool decode_param(struct ptx_decoder *d, const struct ptx_inst *inst, str
     return guard(d, inst, insn);
 }
 
+static bool in_shared(const struct ptx_inst *inst)
+{
+    return has(inst, PTX_M_shared) || has(inst, PTX_M_shared_cta) ||
+           has(inst, PTX_M_shared_cluster);
+}
+
+/* 32-bit registers one at a time, in global or shared memory: most accesses are rows (ops_row.c). */
+static void use_row(const struct ptx_decoder *d, const struct ptx_inst *inst,
+                    const struct access *access, struct ptx_insn *insn)
+{
+    bool shared = in_shared(inst);
+    ptx_op_fn *row;
+
+    if (insn->bytes != 4 || insn->count != 1 || access->wide || access->narrow ||
+        access->address_wide == shared || has(inst, PTX_M_local) || has(inst, PTX_M_param) ||
+        has(inst, PTX_M_param_entry) || has(inst, PTX_M_param_func))
+        return;
+    row = d->engine->row(!is_ld(inst), shared);
+    if (!row)
+        return;
+    insn->inner2 = insn->fn;
+    insn->fn = row;
+}
+
 static bool decode_load_store(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     bool load = is_ld(inst);
@@ -176,7 +200,10 @@ static bool decode_load_store(struct ptx_decoder *d, const struct ptx_inst *inst
     if (!address(d, memory, &access))
         return false;
     insn = emit_access(d, inst, fn, &access);
-    return insn && guard(d, inst, insn);
+    if (!insn)
+        return false;
+    use_row(d, &changed, &access, insn);
+    return guard(d, inst, insn);
 }
 
 static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
@@ -208,12 +235,6 @@ static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
     insn->count = 1;
     insn->flags = access.address_wide ? PTX_I_ADDR64 : 0;
     return guard(d, inst, insn);
-}
-
-static bool in_shared(const struct ptx_inst *inst)
-{
-    return has(inst, PTX_M_shared) || has(inst, PTX_M_shared_cta) ||
-           has(inst, PTX_M_shared_cluster);
 }
 
 /* cp.async: destination in a with its offset in imm, source in b with its offset added, size operand in c. */

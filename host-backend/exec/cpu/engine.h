@@ -65,7 +65,7 @@ struct ptx_insn {
     uint32_t e, f;
     uint64_t imm;
     ptx_op_fn *inner;  /* what a guard runs */
-    ptx_op_fn *inner2; /* what a rounding-mode wrapper runs */
+    ptx_op_fn *inner2; /* what a rounding-mode wrapper runs; the general form of a row access */
     uint32_t guard;    /* register offset */
     uint8_t guard_negate;
     uint8_t bytes; /* of a memory access: one element */
@@ -232,6 +232,8 @@ struct ptx_engine {
     ptx_op_fn *(*cvt_general)(void);
     ptx_op_fn *(*frame)(bool is_store); /* ld/st at a constant offset of the frame */
     ptx_op_fn *(*param_const)(void);    /* ld at a constant offset of the kernel's parameters */
+    /* ld/st of one 32-bit register that is quick for rows of lanes; the general one goes into inner2. NULL: none. */
+    ptx_op_fn *(*row)(bool is_store, bool is_shared);
 };
 
 extern const struct ptx_engine ptx_engine_base;

@@ -111,6 +111,12 @@ static inline void warp_park(struct ptx_warp *w, uint32_t lanes, const struct pt
     }
 }
 
+/* Where the instruction's last allocation is remembered. */
+static inline struct ptx_tlb *warp_tlb(const struct ptx_warp *w, const struct ptx_insn *i)
+{
+    return &w->tlb[((uintptr_t)i / sizeof(*i)) % PTX_TLB_ENTRIES];
+}
+
 #define HAS(mod) ptx_mods_has(&in->mods, PTX_M_##mod)
 #define T0       (in->types[0])
 #define T1       (in->types[1])

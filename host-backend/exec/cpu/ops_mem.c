@@ -36,11 +36,6 @@ static inline void addresses(const struct ptx_warp *w, const struct ptx_insn *i,
     }
 }
 
-static inline struct ptx_tlb *tlb_of(const struct ptx_warp *w, const struct ptx_insn *i)
-{
-    return &w->tlb[((uintptr_t)i / sizeof(*i)) % PTX_TLB_ENTRIES];
-}
-
 static inline uint64_t load_element(const uint8_t *p, uint32_t bytes)
 {
     switch (bytes) {
@@ -358,7 +353,7 @@ static inline bool global_inside(struct ptx_warp *w, const struct ptx_insn *i, s
 static ptx_next_insn ld_global(struct ptx_warp *w, const struct ptx_insn *i)
 {
     uint32_t off[PTX_LANES];
-    struct ptx_tlb *tlb = tlb_of(w, i);
+    struct ptx_tlb *tlb = warp_tlb(w, i);
 
     w->cta->counts.load_bytes += (uint64_t)__builtin_popcount(w->mask) * i->bytes * i->count;
     if (!global_inside(w, i, tlb, off))
@@ -370,7 +365,7 @@ static ptx_next_insn ld_global(struct ptx_warp *w, const struct ptx_insn *i)
 static ptx_next_insn st_global(struct ptx_warp *w, const struct ptx_insn *i)
 {
     uint32_t off[PTX_LANES];
-    struct ptx_tlb *tlb = tlb_of(w, i);
+    struct ptx_tlb *tlb = warp_tlb(w, i);
 
     w->cta->counts.store_bytes += (uint64_t)__builtin_popcount(w->mask) * i->bytes * i->count;
     w->cta->progress++;

@@ -151,6 +151,7 @@ uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in);
 ptx_op_fn *PTX_V(select_cvt_general)(void);
 ptx_op_fn *PTX_V(select_frame)(bool is_store);
 ptx_op_fn *PTX_V(select_param_const)(void);
+ptx_op_fn *PTX_V(select_row)(bool is_store, bool is_shared);
 
 #define PTX_TEXT_(x) #x
 #define PTX_TEXT(x)  PTX_TEXT_(x)
@@ -172,6 +173,7 @@ const struct ptx_engine PTX_V(ptx_engine) = {
     .cvt_general = PTX_V(select_cvt_general),
     .frame = PTX_V(select_frame),
     .param_const = PTX_V(select_param_const),
+    .row = PTX_V(select_row),
 };
 
 /* One selector for each row of opcodes.def; rows without one are refused by the parser or lowered by the decoder. */
