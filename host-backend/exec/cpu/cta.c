@@ -115,12 +115,6 @@ static uint64_t sreg_of_warp(const struct ptx_warp *w, const struct ptx_frame *f
     }
 }
 
-static bool sreg_is_of_block(enum ptx_sreg sreg)
-{
-    return (sreg >= PTX_SR_ctaid_x && sreg <= PTX_SR_ctaid_z) ||
-           (sreg >= PTX_SR_clusterid_x && sreg <= PTX_SR_clusterid_z);
-}
-
 static void fill(uint8_t *reg, bool wide, uint64_t value)
 {
     if (wide) {
@@ -136,17 +130,15 @@ static void fill(uint8_t *reg, bool wide, uint64_t value)
     }
 }
 
-/* All of them, or those that differ from one block to the next of the same launch. */
-static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame, bool of_block_only)
+/* Those of code->inits from `first` on: all special registers, or only those that each block has its own value of. */
+static void frame_sregs(struct ptx_warp *w, struct ptx_frame *frame, uint32_t first)
 {
     const struct ptx_code *code = frame->code;
 
-    for (uint32_t k = code->const_init_count; k < code->init_count; k++) {
+    for (uint32_t k = first; k < code->init_count; k++) {
         const struct ptx_slot_init *init = &code->inits[k];
         enum ptx_sreg sreg = (enum ptx_sreg)init->sreg;
 
-        if (of_block_only && !sreg_is_of_block(sreg))
-            continue;
         if (sreg_varies(sreg)) { /* all of these have 32 bits */
             for (uint32_t l = 0; l < PTX_LANES; l++)
                 ((uint32_t *)(void *)(frame->regs + init->offset))[l] =
@@ -214,7 +206,7 @@ struct ptx_frame *ptx_frame_get(struct ptx_warp *w, const struct ptx_code *code,
     frame->depth = parent ? parent->depth + 1 : 0;
     frame->local_offset = local_offset;
     frame->mask = 0;
-    frame_sregs(w, frame, false);
+    frame_sregs(w, frame, code->const_init_count);
     return frame;
 }
 
@@ -271,8 +263,9 @@ void ptx_cta_destroy(struct ptx_cta *cta)
     for (uint32_t k = 0; cta->warps && k < cta->warp_count; k++) {
         struct ptx_warp *w = &cta->warps[k];
 
-        for (uint32_t l = 0; l < PTX_LANES; l++) {
-            struct ptx_frame *frame = w->frames[l];
+        for (uint32_t rest = w->live; rest; rest &= rest - 1) {
+            uint32_t l = (uint32_t)__builtin_ctz(rest);
+            struct ptx_frame *frame = ptx_warp_frame(w, l);
 
             /* after a fault, lanes may still be inside calls */
             while (frame && frame != w->root) {
@@ -317,7 +310,7 @@ struct ptx_cta *ptx_cta_create(struct ptx_worker *worker)
         w->root = frame_new(run, run->code);
         if (!w->root || !ptx_local_reserve(w, run->code->local_bytes))
             goto fail;
-        frame_sregs(w, w->root, false);
+        frame_sregs(w, w->root, run->code->const_init_count);
     }
     return cta;
 fail:
@@ -343,13 +336,9 @@ void ptx_cta_start(struct ptx_cta *cta, uint64_t block)
         w->live = left >= PTX_LANES ? PTX_FULL : (1u << left) - 1;
         w->blocked = w->waiting = w->cc = 0;
         w->force = w->rotate = false;
-        w->converged = true;
+        ptx_warp_gather(w, run->code->insns, w->root);
         w->root->mask = w->live;
-        frame_sregs(w, w->root, true);
-        for (uint32_t l = 0; l < PTX_LANES; l++) {
-            w->pc[l] = run->code->insns;
-            w->frames[l] = w->root;
-        }
+        frame_sregs(w, w->root, run->code->block_init_first);
     }
 }
 
@@ -376,8 +365,8 @@ static void cta_deadlock(struct ptx_cta *cta)
         if (w->live) {
             uint32_t lane = (uint32_t)__builtin_ctz(w->live);
 
-            w->frame = w->frames[lane];
-            ptx_fault(w, w->pc[lane], VGPU_PTX_FAULT_DEADLOCK, lane, 0, 0, NULL);
+            w->frame = ptx_warp_frame(w, lane);
+            ptx_fault(w, ptx_warp_pc(w, lane), VGPU_PTX_FAULT_DEADLOCK, lane, 0, 0, NULL);
             return;
         }
     }
@@ -426,23 +415,19 @@ static void barrier_wake(struct ptx_warp *w, uint32_t id, const struct ptx_barri
 {
     uint32_t lanes = 0;
     const struct ptx_insn *i = NULL;
-    bool same = true;
+    bool same = true, was_converged = w->converged;
 
     /* The usual case: the whole warp came together to a plain barrier. */
-    if (w->converged && w->blocked == w->live) {
-        uint32_t first = (uint32_t)__builtin_ctz(w->live);
-
-        if (w->barrier[first] != id)
+    if (was_converged && w->blocked == w->live) {
+        if (w->barrier[__builtin_ctz(w->live)] != id)
             return;
-        i = w->pc[first];
-        if (!(i->flags & 2)) {
-            for (uint32_t l = 0; l < PTX_LANES; l++)
-                w->pc[l] = i + 1;
+        if (!(w->at->flags & 2)) {
+            w->at++;
             w->blocked = w->waiting = 0;
             return;
         }
-        i = NULL;
     }
+    ptx_warp_spread(w);
     for (uint32_t rest = w->blocked; rest; rest &= rest - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(rest);
 
@@ -460,7 +445,8 @@ static void barrier_wake(struct ptx_warp *w, uint32_t id, const struct ptx_barri
         }
         w->pc[l] = i + 1;
     }
-    w->converged = w->converged && same && lanes == w->live;
+    if (was_converged && same && lanes == w->live)
+        ptx_warp_gather(w, i + 1, w->frames[__builtin_ctz(lanes)]);
     w->blocked &= ~lanes;
     w->waiting = 0;
 }
@@ -493,7 +479,7 @@ void ptx_lanes_exit(struct ptx_warp *w, uint32_t lanes)
 
     for (uint32_t rest = w->frame == w->root ? 0 : lanes; rest; rest &= rest - 1) {
         uint32_t l = (uint32_t)__builtin_ctz(rest);
-        struct ptx_frame *frame = w->frames[l];
+        struct ptx_frame *frame = ptx_warp_frame(w, l);
 
         while (frame->parent) {
             struct ptx_frame *parent = frame->parent;
@@ -503,10 +489,10 @@ void ptx_lanes_exit(struct ptx_warp *w, uint32_t lanes)
                 ptx_frame_put(w, frame);
             frame = parent;
         }
-        w->frames[l] = w->root;
     }
+    if (lanes != w->live)
+        ptx_warp_spread(w);
     w->live &= ~lanes;
-    w->converged = false;
     w->waiting = 0;
     cta->progress++;
     cta->live_threads -= (uint32_t)__builtin_popcount(lanes);

@@ -673,9 +673,15 @@ static void fix_targets(struct ptx_decoder *d)
     }
 }
 
-static bool is_filled_once(uint8_t sreg)
+/* When a constant register is filled: 0 with the frame's memory, 1 with each frame, 2 also with each block. */
+static uint32_t init_stage(uint8_t sreg)
 {
-    return sreg == PTX_SR_none || sreg == PTX_SR_param;
+    if (sreg == PTX_SR_none || sreg == PTX_SR_param)
+        return 0;
+    return (sreg >= PTX_SR_ctaid_x && sreg <= PTX_SR_ctaid_z) ||
+                   (sreg >= PTX_SR_clusterid_x && sreg <= PTX_SR_clusterid_z)
+               ? 2
+               : 1;
 }
 
 static bool code_finish(struct ptx_decoder *d)
@@ -698,14 +704,15 @@ static bool code_finish(struct ptx_decoder *d)
     code->inits = vgpu_arena_alloc(d->arena, d->const_count + 1, sizeof(*code->inits));
     if (!code->inits)
         return ptx_decode_error(d, VGPU_PTX_NO_MEMORY, NULL);
-    for (uint32_t pass = 0; pass < 2; pass++)
+    for (uint32_t stage = 0; stage < 3; stage++) {
+        if (stage == 1)
+            code->const_init_count = at;
+        code->block_init_first = at;
         for (uint32_t k = 0; k < d->const_count; k++)
-            if (is_filled_once(d->consts[k].sreg) == (pass == 0))
+            if (init_stage(d->consts[k].sreg) == stage)
                 code->inits[at++] = (struct ptx_slot_init){d->consts[k].offset, d->consts[k].wide,
                                                            d->consts[k].sreg, d->consts[k].bits};
-    for (code->const_init_count = 0; code->const_init_count < at; code->const_init_count++)
-        if (!is_filled_once(code->inits[code->const_init_count].sreg))
-            break;
+    }
     d->func->code = code;
     return true;
 }

@@ -11,7 +11,7 @@
  * leaves other live lanes' registers alone. PTX_PARKED instead of an instruction says: the operation
  * has stored where each lane goes on (pc[]), the scheduler shall choose again.
  *
- * Divergence. Each lane has a program counter. The scheduler (sched.c) runs the group of lanes with the
+ * Divergence. Each lane has a program counter, kept once for the warp while all live lanes are together. The scheduler (sched.c) runs the group of lanes with the
  * lowest one in the deepest frame, up to `stop`, where the next other lane waits; code is laid out so
  * that joins come after branches. A group that loops too long while others wait lets them run, so locks
  * between lanes of one warp make progress.
@@ -119,9 +119,10 @@ struct ptx_code {
     uint32_t callsite_count;
     uint32_t reg_bytes; /* of a frame's register block */
     uint32_t local_bytes;
-    struct ptx_slot_init *inits; /* constants and parameters first, then special registers */
+    /* Constants and parameters first, then special registers, last those that differ between blocks. */
+    struct ptx_slot_init *inits;
     uint32_t init_count;
-    uint32_t const_init_count;
+    uint32_t const_init_count, block_init_first;
     uint32_t id; /* index of the free list of its frames */
     uint32_t reg_slots;
 };
@@ -147,6 +148,9 @@ struct ptx_warp {
     struct ptx_frame *frame;
     _Alignas(64) uint32_t vm32[PTX_LANES]; /* mask, as all-ones or zero for each lane */
     _Alignas(64) uint64_t vm64[PTX_LANES];
+    /* While `converged`: where all live lanes are; pc[] and frames[] are then out of date (ptx_warp_spread). */
+    const struct ptx_insn *at;
+    struct ptx_frame *at_frame;
     const struct ptx_insn *pc[PTX_LANES];
     struct ptx_frame *frames[PTX_LANES];
     uint32_t live;    /* lanes that have not exited */
@@ -260,6 +264,36 @@ int ptx_print(struct ptx_warp *w, const struct ptx_insn *i, uint32_t lane, uint6
 uint8_t *ptx_generic(struct ptx_warp *w, uint32_t lane, uint64_t va, uint32_t bytes, bool is_store);
 void ptx_barrier_release(struct ptx_cta *cta, uint32_t id);
 void ptx_lanes_exit(struct ptx_warp *w, uint32_t lanes);
+
+/* Gives each lane its own program counter and frame again. */
+static inline void ptx_warp_spread(struct ptx_warp *w)
+{
+    if (!w->converged)
+        return;
+    for (uint32_t l = 0; l < PTX_LANES; l++) {
+        w->pc[l] = w->at;
+        w->frames[l] = w->at_frame;
+    }
+    w->converged = false;
+}
+
+static inline void ptx_warp_gather(struct ptx_warp *w, const struct ptx_insn *at,
+                                   struct ptx_frame *frame)
+{
+    w->at = at;
+    w->at_frame = frame;
+    w->converged = true;
+}
+
+static inline const struct ptx_insn *ptx_warp_pc(const struct ptx_warp *w, uint32_t lane)
+{
+    return w->converged ? w->at : w->pc[lane];
+}
+
+static inline struct ptx_frame *ptx_warp_frame(const struct ptx_warp *w, uint32_t lane)
+{
+    return w->converged ? w->at_frame : w->frames[lane];
+}
 
 static inline uint8_t *ptx_local_at(const struct ptx_warp *w, uint32_t lane, uint32_t offset)
 {

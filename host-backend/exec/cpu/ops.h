@@ -101,12 +101,13 @@ static inline uint32_t pred_mask(const struct ptx_warp *w, uint32_t offset)
     return mask;
 }
 
+/* `lanes` of the running group go on at `at`. */
 static inline void warp_park(struct ptx_warp *w, uint32_t lanes, const struct ptx_insn *at)
 {
-    w->converged = lanes == w->live;
-    if (w->converged) {
-        LANES w->pc[l] = at;
+    if (lanes == w->live) {
+        ptx_warp_gather(w, at, w->frame);
     } else {
+        ptx_warp_spread(w);
         ACTIVE(lanes) w->pc[l] = at;
     }
 }

@@ -74,6 +74,7 @@ static ptx_next_insn brx(struct ptx_warp *w, const struct ptx_insn *i)
     const uint32_t *a = REG(uint32_t, i->a);
     bool backward = false;
 
+    ptx_warp_spread(w);
     ACTIVE(w->mask)
     {
         if (a[l] >= site->target_count)
@@ -82,7 +83,6 @@ static ptx_next_insn brx(struct ptx_warp *w, const struct ptx_insn *i)
         w->pc[l] = site->targets[a[l]];
         backward |= w->pc[l] <= i;
     }
-    w->converged = false;
     if (backward)
         w->ticks--;
     return PTX_PARKED;
@@ -139,6 +139,21 @@ static void take_result(struct ptx_warp *w, const struct ptx_arg *ret, uint32_t 
     }
 }
 
+/* The running group goes on in another frame. */
+static void group_move(struct ptx_warp *w, const struct ptx_insn *at, struct ptx_frame *frame)
+{
+    if (w->mask == w->live) {
+        ptx_warp_gather(w, at, frame);
+        return;
+    }
+    ptx_warp_spread(w);
+    ACTIVE(w->mask)
+    {
+        w->frames[l] = frame;
+        w->pc[l] = at;
+    }
+}
+
 static ptx_next_insn enter(struct ptx_warp *w, const struct ptx_insn *i,
                            const struct ptx_callsite *site, const struct ptx_code *code)
 {
@@ -156,12 +171,7 @@ static ptx_next_insn enter(struct ptx_warp *w, const struct ptx_insn *i,
     for (uint32_t k = 0; k < site->arg_count; k++)
         pass_argument(w, &site->args[k], offset + (uint32_t)code->func->params[k]->address,
                       caller->local_offset);
-    ACTIVE(w->mask)
-    {
-        w->frames[l] = frame;
-        w->pc[l] = code->insns;
-    }
-    w->converged = w->mask == w->live;
+    group_move(w, code->insns, frame);
     w->ticks--;
     return PTX_PARKED;
 }
@@ -227,12 +237,7 @@ static ptx_next_insn ret(struct ptx_warp *w, const struct ptx_insn *i)
     for (uint32_t k = 0; k < site->ret_count; k++)
         take_result(w, &site->rets[k], frame->local_offset + (uint32_t)func->rets[k]->address,
                     caller->local_offset);
-    ACTIVE(w->mask)
-    {
-        w->frames[l] = caller;
-        w->pc[l] = frame->call + 1;
-    }
-    w->converged = w->mask == w->live;
+    group_move(w, frame->call + 1, caller);
     frame->mask &= ~w->mask;
     if (!frame->mask)
         ptx_frame_put(w, frame);

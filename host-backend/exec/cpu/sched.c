@@ -3,7 +3,7 @@
  * The warp scheduler: chooses which lanes run, runs them until they part, join, wait or have used their
  * share, and chooses again. See engine.h for the rules.
  *
- * Invariants between groups: every live lane has pc[] and frames[]; a lane is at most one of blocked (at a
+ * Invariants between groups: every live lane has a program counter and a frame (ptx_warp_pc); a lane is at most one of blocked (at a
  * barrier of the block) and waiting (at a .sync operation whose other lanes have not come). `waiting` lanes
  * run again as soon as anything changed for them: others arrived at the same place, exited, or were released.
  */
@@ -63,10 +63,16 @@ static void sched_group(struct ptx_warp *w, uint32_t leader)
         warp_set_mask(w, group);
 }
 
+static void sched_some(struct ptx_warp *w, uint32_t ready)
+{
+    ptx_warp_spread(w);
+    sched_group(w, w->rotate ? sched_rotated(w, ready) : sched_leader(w, ready));
+}
+
 /* The usual case: nobody to compare with. */
 static inline void sched_all(struct ptx_warp *w)
 {
-    struct ptx_frame *frame = w->frames[__builtin_ctz(w->live)];
+    struct ptx_frame *frame = w->at_frame;
 
     w->stop = frame->code->insns + frame->code->insn_count;
     w->frame = frame;
@@ -89,8 +95,8 @@ static enum ptx_warp_result sched_run(struct ptx_warp *w)
         if (w->converged && ready == w->live)
             sched_all(w);
         else
-            sched_group(w, w->rotate ? sched_rotated(w, ready) : sched_leader(w, ready));
-        i = w->pc[__builtin_ctz(w->mask)];
+            sched_some(w, ready);
+        i = ptx_warp_pc(w, (uint32_t)__builtin_ctz(w->mask));
         lanes = (uint32_t)__builtin_popcount(w->mask);
         do {
             i = i->fn(w, i);
@@ -104,7 +110,7 @@ static enum ptx_warp_result sched_run(struct ptx_warp *w)
             return PTX_WARP_FAULTED;
         if (w->ticks <= 0) {
             w->rotate = w->is_divergent;
-            if (ptx_run_stopped(w, w->pc[__builtin_ctz(w->mask)]))
+            if (ptx_run_stopped(w, ptx_warp_pc(w, (uint32_t)__builtin_ctz(w->mask))))
                 return PTX_WARP_FAULTED;
             return PTX_WARP_YIELDED;
         }
