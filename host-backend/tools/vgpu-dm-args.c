@@ -165,11 +165,11 @@ static VGPU_MUST_CHECK int piece_parse(struct dm_args *args, struct dm_pieces *p
                                        const char *text, char *why)
 {
     char *copy = strdup(text), *save = NULL;
-    int ret = copy ? 0 : -ENOMEM;
+    int ret = 0;
 
-    if (ret) {
+    if (!copy) {
         snprintf(why, VGPU_WHY_BYTES, "out of memory");
-        return ret;
+        return -ENOMEM;
     }
     for (char *p = strtok_r(copy, ",", &save); p && !ret; p = strtok_r(NULL, ",", &save)) {
         char *value = strchr(p, '=');

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Two guests on one daemon: data stays apart, and so does trouble."""
-from vmtest import EXAMPLES, example_passes, last_line, wait_held, wait_idle, PASSED
+from vmtest import EXAMPLES, example_passes, passed, wait_held, wait_idle
 
 # pylint: disable=wrong-import-order
 import tap
@@ -16,7 +16,7 @@ def in_both(guests, commands):
     pending = [(guest, guest.begin(command)) for guest, command in zip(guests, commands)]
     for guest, request in pending:
         status, output = request.wait(300)
-        tap.true(status == 0 and PASSED.fullmatch(last_line(output)),
+        tap.true(status == 0 and passed(output),
                  f"{guest.config.name}: {request.text}: status {status}:\n{output}")
 
 
@@ -51,7 +51,7 @@ def killed_guest_costs_nobody():
             one.process.kill()
             one.wait_exit()
             status, output = running.wait(300)
-            tap.true(status == 0 and PASSED.fullmatch(last_line(output)), f"B's result:\n{output}")
+            tap.true(status == 0 and passed(output), f"B's result:\n{output}")
         wait_idle(daemon, "A")
         with Guest(Config(name="A2", socket=daemon.socket("A"))) as again:
             again.driver_up()

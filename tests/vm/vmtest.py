@@ -33,10 +33,15 @@ def last_line(output):
     return lines[-1].strip() if lines else ""
 
 
+def passed(output, executor=EXECUTOR):
+    """Whether an example's last line says that it passed, and on that executor."""
+    return re.fullmatch(PASSED.format(re.escape(executor)), last_line(output))
+
+
 def example_passes(guest, command, timeout_s=180, executor=EXECUTOR):
     """Run an example; it must end well and say so in its last line, and what it ran on."""
     status, output = guest.run(command, timeout_s)
-    if status != 0 or not re.fullmatch(PASSED.format(re.escape(executor)), last_line(output)):
+    if status != 0 or not passed(output, executor):
         tap.fail(f"{guest.config.name}: {command}: exit status {status}, output:\n{output}")
 
 

@@ -21,7 +21,7 @@ import images  # noqa: E402
 import tap  # noqa: E402
 from dom0 import Dom0, Dom0Error, hvm_config  # noqa: E402
 from fastboot import Image  # noqa: E402
-from vmtest import EXAMPLES, PASSED, example_passes, last_line  # noqa: E402,F401
+from vmtest import EXAMPLES, example_passes, last_line, passed  # noqa: E402,F401
 
 TINY = "/guest/tiny.elf"    # path in Dom0
 FLAVOUR = "xen"             # the small kernel; VGPU_XEN_FLAVOUR names another

@@ -33,7 +33,7 @@ static inline int32_t average(int32_t x, int32_t y)
 {
     int32_t sum = x + y;
 
-    return (sum >= 0 ? sum + 1 : sum) >> 1;
+    return (sum >= 0 ? sum + 1 : sum - 1) / 2;
 }
 
 static inline int32_t compare(int32_t x, int32_t y, uint64_t imm)
