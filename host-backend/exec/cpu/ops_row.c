@@ -22,6 +22,8 @@ ptx_op_fn *PTX_V(select_row)(bool is_store, bool is_shared);
 #define ROW_LANES 16u
 #define ROW_BYTES (4 * ROW_LANES)
 #define GROUP     8u
+/* In a grid the next warps mostly go on where this one ends; their rows are asked for this many bytes ahead. */
+#define AHEAD 1024
 
 static inline __m256i load8(const void *from)
 {
@@ -71,6 +73,7 @@ static ptx_next_insn ld_global_row(struct ptx_warp *w, const struct ptx_insn *i)
     for (uint32_t r = 0; r < 2; r++) {
         uint32_t *d = REG(uint32_t, i->d) + r * ROW_LANES;
 
+        _mm_prefetch((const char *)rows[r] + AHEAD, _MM_HINT_T0);
         store8(d, load8(rows[r]));
         store8(d + GROUP, load8(rows[r] + 4 * GROUP));
     }
@@ -88,6 +91,7 @@ static ptx_next_insn st_global_row(struct ptx_warp *w, const struct ptx_insn *i)
     for (uint32_t r = 0; r < 2; r++) { /* in the order of lanes: rows may overlap */
         const uint32_t *s = REG(uint32_t, i->d) + r * ROW_LANES;
 
+        __builtin_prefetch(rows[r] + AHEAD, 1);
         store8(rows[r], load8(s));
         store8(rows[r] + 4 * GROUP, load8(s + GROUP));
     }
