@@ -9,6 +9,7 @@ import xentest  # first: it makes the rest importable
 # pylint: disable=wrong-import-order,unused-import
 import cases_rig  # noqa: F401
 import cases_tiny  # noqa: F401
+import cases_wrapper  # noqa: F401
 import cases_end  # noqa: F401
 import tap
 

@@ -24,6 +24,7 @@ from fastboot import Image  # noqa: E402
 from vmtest import EXAMPLES, example_passes, last_line, passed  # noqa: E402,F401
 
 TINY = "/guest/tiny.elf"    # path in Dom0
+WRAPPER = "/usr/bin/vgpu-dm"
 FLAVOUR = "xen"             # the small kernel; VGPU_XEN_FLAVOUR names another
 
 _temporary = tempfile.TemporaryDirectory(prefix="vgpu-xen-images-")
@@ -89,3 +90,9 @@ def linux_config(command_line="", **more):
                 f"vgpu.agent=/dev/hvc0 {command_line}")
     settings.update(more)
     return hvm_config(**settings)
+
+
+def with_vgpu(config, options):
+    """The same guest with vgpu-dm as its device model, and these options for it."""
+    arguments = config.get("device_model_args_hvm", []) + ["-vgpu", options]
+    return dict(config, device_model_override=WRAPPER, device_model_args_hvm=arguments)
