@@ -256,7 +256,7 @@ static VGPU_MUST_CHECK int seccomp_add_ioctl(scmp_filter_ctx ctx, const uint32_t
 
     for (size_t i = 0; i < count && !ret; i++)
         ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                               SCMP_A1(SCMP_CMP_EQ, requests[i]));
+                               SCMP_A1(SCMP_CMP_EQ, requests[i], 0));
     return ret;
 }
 

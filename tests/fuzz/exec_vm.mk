@@ -6,9 +6,9 @@
 
 # No processes: who waits for one or kills one asks the target.
 FUZZ_EXEC_VM_WRAP := -Xlinker --wrap=waitid -Xlinker --wrap=syscall
-FUZZ_EXEC_VM_SRC  := tests/fuzz/fuzz_exec_vm.c $(wildcard host-backend/bus/*.c host-backend/device/*.c) \
-                     $(addprefix host-backend/daemon/,vm.c vm_dev.c vm_ctx.c vm_exec.c vm_buf.c vm_report.c \
-                     loop.c log.c genlock.c isolation.c isolation_seccomp.c spawn.c)
+FUZZ_EXEC_VM_SRC  := tests/fuzz/fuzz_exec_vm.c \
+                     $(wildcard host-backend/bus/*.c host-backend/device/*.c host-backend/daemon/vm*.c) \
+                     $(addprefix host-backend/daemon/,loop.c log.c genlock.c isolation.c isolation_seccomp.c spawn.c)
 
 $(BUILD)/fuzz/exec_vm: $(FUZZ_EXEC_VM_SRC) $(wildcard host-backend/*/*.h host-backend/device/*.def include/vgpu/*.h)
 	@mkdir -p $(@D)

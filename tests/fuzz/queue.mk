@@ -5,7 +5,7 @@
 # only read.
 
 FUZZ_QUEUE_SRC := tests/fuzz/fuzz_queue.c \
-                  $(addprefix host-backend/exec/,ring.c validate.c dispatch.c call.c gbuf.c)
+                  $(addprefix host-backend/exec/,ring.c validate.c dispatch.c call.c gbuf.c foreign.c)
 
 $(BUILD)/fuzz/queue: $(FUZZ_QUEUE_SRC) $(wildcard host-backend/exec/*.h include/vgpu/*.h)
 	@mkdir -p $(@D)

@@ -4,7 +4,7 @@
 # tests/fuzz/module.mk.  `make fuzz-vm_exec SECONDS=N` runs it; new inputs go to
 # $(BUILD)/fuzz/corpus-vm_exec, the committed corpus is only read.
 
-FUZZ_VM_EXEC_SRC := tests/fuzz/fuzz_vm_exec.c $(addprefix host-backend/exec/,control.c xsock.c gbuf.c)
+FUZZ_VM_EXEC_SRC := tests/fuzz/fuzz_vm_exec.c $(addprefix host-backend/exec/,control.c xsock.c gbuf.c foreign.c)
 
 $(BUILD)/fuzz/vm_exec: $(FUZZ_VM_EXEC_SRC) $(wildcard host-backend/exec/*.h include/vgpu/*.h)
 	@mkdir -p $(@D)
