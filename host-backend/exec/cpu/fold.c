@@ -63,11 +63,15 @@ static bool is_param_load(const struct ptx_decoder *d, const struct ptx_inst *in
 
 static bool is_foldable(const struct ptx_decoder *d, const struct ptx_inst *inst)
 {
-    const struct ptx_operand *to = &inst->operands[0], *from = &inst->operands[1];
+    const struct ptx_operand *to, *from;
     enum ptx_type type = inst->types[0];
     uint32_t reg_bytes;
 
-    if (inst->guard != PTX_NO_GUARD || inst->operand_count != 2 || to->kind != PTX_O_REG)
+    if (inst->guard != PTX_NO_GUARD || inst->operand_count != 2)
+        return false;
+    to = &inst->operands[0];
+    from = &inst->operands[1];
+    if (to->kind != PTX_O_REG)
         return false;
     reg_bytes = ptx_type_bytes(d->func->regs[to->id].type);
     if (is_param_load(d, inst)) {
