@@ -39,6 +39,9 @@ struct vgpu_exec_config {
     const char *device; /* operator's choice of GPU (UUID, PCI address), NULL: none named */
     /* Start although kernels can access all memory of the process (heterogeneous memory management). */
     bool allow_hmm;
+    /* Nothing else of the process writes to standard output: a driver that prints there what kernels
+     * print may have it redirected. */
+    bool own_stdout;
     uint32_t threads;       /* worker threads of the cpu executor, 0: as the machine has */
     uint32_t deadline_ms;   /* longest time for one kernel, 0: none */
     uint32_t max_inflight;  /* jobs per stream not yet complete, >= 1 */

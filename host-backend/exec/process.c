@@ -435,6 +435,7 @@ static int start_open(struct exec_process *p)
         .device = p->start.device[0] ? p->start.device : NULL,
         .threads = p->start.threads,
         .deadline_ms = p->start.deadline_ms,
+        .own_stdout = true,
         .max_inflight = p->start.max_inflight ? p->start.max_inflight : 1,
         .memory_limit = p->start.memory_limit,
         .context_bytes = p->start.context_bytes,

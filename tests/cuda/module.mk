@@ -28,7 +28,7 @@ $(FAKECUDA_OLD): $(filter-out %/fake_module.o,$(FAKECUDA_OBJ)) $(O)/obj/fakecuda
 PROGS += $(FAKECUDA) $(FAKECUDA_OLD)
 
 # The executor's tests once more, for cuda.  The program names the fake driver itself.
-$(eval $(call vgpu_test,exec-cuda,tests/unit/exec/cuda/main.c $(addprefix tests/unit/exec/, \
-  cpu_guest.c fake_vm.c guest.c test_exec_cpu.c test_exec_cpu_async.c),exec ptx,-lzstd -llz4, \
+$(eval $(call vgpu_test,exec-cuda,$(wildcard tests/unit/exec/cuda/*.c) $(addprefix tests/unit/exec/, \
+  cpu_guest.c fake_vm.c guest.c test_exec_cpu.c test_exec_cpu_async.c test_exec_print.c),exec ptx,-lzstd -llz4, \
   -DCG_EXEC_KIND=VGPU_EXEC_CUDA -DFAKECUDA_PATH='"$(abspath $(O))/fakecuda/libcuda.so.1"' -Itests/unit/exec))
 $(O)/test/exec-cuda: $(FAKECUDA)

@@ -28,6 +28,7 @@
 #include <stdatomic.h>
 #include <exec/cuda/cu.h>
 #include <exec/exec.h>
+#include <exec/output.h>
 
 #define CUDA_MAX_STREAMS   256
 #define CUDA_MAX_EVENTS    4096
@@ -67,6 +68,7 @@ struct cuda_alloc {
 
 struct cuda_module {
     CUmodule cu;
+    bool may_print;
     char *ptx; /* text, kept for parameter layouts where the driver can't tell; or NULL */
 };
 
@@ -106,6 +108,7 @@ struct vgpu_job *cuda_fifo_pop(struct cuda_fifo *fifo);
 struct cuda_mark {
     CUevent cu;
     struct vgpu_job *last; /* last job the mark covers */
+    bool prints;           /* a kernel among them may have printed */
 };
 
 struct cuda_waiter {
@@ -137,7 +140,8 @@ struct cuda_staged {
 struct cuda_stream {
     CUstream cu;
     uint32_t inflight; /* jobs in both FIFOs */
-    uint32_t unmarked; /* issued behind the newest mark */
+    uint32_t unmarked; /* issued behind the newest mark ... */
+    bool prints;       /* ... a kernel that may print among them */
     struct cuda_fifo pending;
     struct cuda_fifo issued;
     struct cuda_mark marks[CUDA_MAX_MARKS];
@@ -161,6 +165,19 @@ struct cuda_guard {
     bool started;
 };
 
+/* See cuda_print.c. */
+struct cuda_print {
+    struct vgpu_output output;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    char *text;   /* read from the pipe, not in `output` yet (lock) */
+    size_t used;  /* bytes of it (lock) */
+    int read_fd;  /* the pipe's reading end, non-blocking (lock, but for polling) */
+    int saved_fd; /* what standard output was before */
+    bool usable;  /* lock and output are made ... */
+    bool started; /* ... and the thread runs */
+};
+
 struct vgpu_exec {
     struct vgpu_exec_config cfg;
     struct vgpu_cu cu;
@@ -181,6 +198,7 @@ struct vgpu_exec {
     struct cuda_stream *default_stream;
     CUstream chores; /* the executor's own work, which must not wait for a guest's kernel */
     struct cuda_guard guard;
+    struct cuda_print print;
     struct cuda_stream *busy; /* list of streams with jobs */
 
     /* Device memory through which overlapping copies go, and the event behind its last use. */
@@ -306,10 +324,20 @@ void cuda_guard_enter(struct vgpu_exec *exec);
 void cuda_guard_leave(struct vgpu_exec *exec);
 void cuda_guard_stop(struct vgpu_exec *exec);
 
+/* cuda_print.c: the process's standard output becomes the executor's.  0 or -errno; to be closed
+ * also after a failure, and then does nothing if it was never opened. */
+int cuda_print_open(struct cuda_print *print);
+void cuda_print_close(struct cuda_print *print);
+/* Have the text written that kernels before this event printed; the event has happened. */
+void cuda_print_collect(struct vgpu_exec *exec, CUevent happened);
+size_t cuda_output_read(struct vgpu_exec *exec, void *buf, size_t room, uint64_t *lost);
+
 /* cuda_image.c */
 enum cuda_image_kind { CUDA_IMAGE_BAD, CUDA_IMAGE_TEXT, CUDA_IMAGE_ELF, CUDA_IMAGE_FATBIN };
 /* What the bytes are, and that the sizes they state lie inside them. */
 enum cuda_image_kind cuda_image_check(const void *image, size_t bytes);
+/* Whether kernels of a checked image may call printf; true where that can't be seen. */
+bool cuda_image_may_print(enum cuda_image_kind kind, const void *image, size_t bytes);
 /* Parameters of kernel `name` from PTX text: their number (at most `max`), or -1 if not found. */
 int cuda_image_params(const char *ptx, const char *name, struct vgpu_param_info *params,
                       unsigned int max);

@@ -88,6 +88,14 @@ enum cuda_image_kind cuda_image_check(const void *image, size_t bytes)
     return CUDA_IMAGE_TEXT;
 }
 
+/* PTX and cubin name the driver's function for it; what a fatbin holds may be compressed. */
+bool cuda_image_may_print(enum cuda_image_kind kind, const void *image, size_t bytes)
+{
+    static const char name[] = "vprintf";
+
+    return kind == CUDA_IMAGE_FATBIN || memmem(image, bytes, name, strlen(name));
+}
+
 /* ---- Parameter declarations ---- */
 
 static bool is_name(char c)

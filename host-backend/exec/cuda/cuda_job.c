@@ -82,6 +82,7 @@ static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
             return result;
         func->dynamic_shared = job->shared_bytes;
     }
+    stream->prints = stream->prints || (func->info.flags & VGPU_FUNC_MAY_PRINT);
     return launch(exec, stream, func, job, bytes > 0 ? extra : NULL);
 }
 
@@ -343,6 +344,12 @@ static void harvest(struct vgpu_exec *exec, struct cuda_stream *stream)
             cuda_lose(exec, result, "a query");
             return;
         }
+        if (mark->prints) {
+            mark->prints = false;
+            cuda_print_collect(exec, mark->cu);
+            if (exec->faulted)
+                return;
+        }
         do {
             if (waits_for_report(stream->issued.first))
                 return;
@@ -367,6 +374,8 @@ static void mark(struct vgpu_exec *exec, struct cuda_stream *stream)
         return;
     }
     next->last = stream->issued.last;
+    next->prints = stream->prints;
+    stream->prints = false;
     if (stream->mark_cons == stream->mark_prod)
         stream->head_since_ns = cuda_now_ns();
     stream->mark_prod++;

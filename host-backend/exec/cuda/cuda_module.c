@@ -79,6 +79,7 @@ uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t byte
     made = calloc(1, sizeof(*made));
     if (!made)
         return VGPU_ST_HOST_MEMORY;
+    made->may_print = cuda_image_may_print(kind, image, bytes);
     if (kind == CUDA_IMAGE_TEXT) {
         text = malloc(bytes + 1);
         if (!text) {
@@ -219,6 +220,7 @@ static CUresult info_fill(struct vgpu_exec *exec, struct cuda_function *func)
 static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *name, CUfunction cu,
                           uint32_t *function)
 {
+    const struct cuda_module *owner = cuda_table_get(&exec->modules, module);
     struct vgpu_param_info *params = calloc(MAX_PARAMS, sizeof(*params));
     struct cuda_function *func = calloc(1, sizeof(*func));
     struct vgpu_param_info *fit;
@@ -234,8 +236,9 @@ static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *n
     func->name = strdup(name);
     if (!func->name)
         goto err_free;
-    result = params_find(exec, cuda_table_get(&exec->modules, module), name, cu, params, &count);
+    result = params_find(exec, owner, name, cu, params, &count);
     func->info.param_count = count;
+    func->info.flags = owner->may_print ? VGPU_FUNC_MAY_PRINT : 0;
     if (result == CUDA_SUCCESS)
         result = info_fill(exec, func);
     if (result != CUDA_SUCCESS) {

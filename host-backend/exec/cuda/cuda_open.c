@@ -198,6 +198,7 @@ static void cuda_close(struct vgpu_exec *exec)
     /* Ends whatever still runs and frees what CUDA holds for the context. */
     if (exec->context)
         exec->cu.cuCtxDestroy_v2(exec->context);
+    cuda_print_close(&exec->print);
     cuda_table_free(&exec->streams);
     cuda_table_free(&exec->events);
     cuda_table_free(&exec->functions);
@@ -224,9 +225,12 @@ int cuda_open_cold(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, c
     exec->streams.max = CUDA_MAX_STREAMS;
     exec->events.max = CUDA_MAX_EVENTS;
     exec->wake_fd = exec->timer_fd = exec->wait_fd = -1;
+    exec->print.read_fd = exec->print.saved_fd = -1;
     ret = cuda_wait_init(exec);
+    if (ret == 0 && cfg->own_stdout)
+        ret = cuda_print_open(&exec->print);
     if (ret < 0) {
-        snprintf(why, why_bytes, "descriptors to wait on: %s", strerror(-ret));
+        snprintf(why, why_bytes, "descriptors to wait on and to print to: %s", strerror(-ret));
         goto err_close;
     }
     /* The driver's compile cache would be a file shared by tenants. */
@@ -320,6 +324,7 @@ const struct vgpu_exec_ops vgpu_exec_cuda = {
     .event_query = cuda_event_query,
     .event_destroy = cuda_event_destroy,
     .launch_check = cuda_launch_check,
+    .output_read = cuda_output_read,
     .buf_detach = cuda_buf_detach,
     .submit = cuda_submit,
     .poll = cuda_poll,

@@ -104,6 +104,21 @@ struct fake_range {
     bool allocated; /* by cuMemHostAlloc, else registered */
 };
 
+/* What one call of printf printed; it takes PRINT_RECORD_BYTES of the FIFO. */
+struct fake_text {
+    struct fake_text *next;
+    size_t bytes;
+    char text[];
+};
+
+struct fake_print {
+    pthread_mutex_t lock; /* its own: kernels print while others hold the context's */
+    struct fake_text *first, *last;
+    size_t count;
+    size_t limit; /* bytes, CU_LIMIT_PRINTF_FIFO_SIZE */
+    bool used;
+};
+
 struct CUctx_st {
     pthread_mutex_t lock;
     pthread_cond_t progress; /* some op was finished */
@@ -115,6 +130,7 @@ struct CUctx_st {
     struct CUctx_st *below; /* in the thread's stack of contexts */
     int cancel;             /* the context is being destroyed: kernels end */
     CUdevice device;
+    struct fake_print print;
 };
 
 /* The plan's order to say "success" and do nothing.  Only calls that enter by FAKE_ENTER know it. */
@@ -153,6 +169,14 @@ CUresult fake_enqueue(struct CUctx_st *ctx, CUstream stream, struct fake_op *op)
 CUresult fake_wait_idle(struct CUctx_st *ctx, struct CUstream_st *stream);
 void fake_lose(struct CUctx_st *ctx, CUresult error);
 void fake_record_put(struct fake_record *record);
+
+/* fake_print.c */
+void fake_print_open(struct CUctx_st *ctx);
+void fake_print_close(struct CUctx_st *ctx);
+void fake_print_put(void *ctx, const char *text, size_t bytes);
+CUresult fake_print_limit(struct CUctx_st *ctx, size_t bytes);
+/* To standard output, in the calls that are documented to do so. */
+void fake_print_flush(struct CUctx_st *ctx);
 
 /* fake_memory.c */
 void fake_pinned_free(struct CUctx_st *ctx);

@@ -312,10 +312,13 @@ FAKE_EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice
     ctx = calloc(1, sizeof(*ctx));
     if (!ctx)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    options.print = fake_print_put;
+    options.user = ctx;
     if (vgpu_ptx_machine_create(&options, &ctx->machine) != VGPU_PTX_OK) {
         free(ctx);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    fake_print_open(ctx);
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_cond_init(&ctx->progress, NULL);
     ctx->device = dev;
@@ -337,6 +340,7 @@ FAKE_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
         fake_stream_close(ctx->streams);
     fake_pinned_free(ctx);
     vgpu_ptx_machine_destroy(ctx->machine);
+    fake_print_close(ctx);
     pthread_cond_destroy(&ctx->progress);
     pthread_mutex_destroy(&ctx->lock);
     if (fake_current == ctx)
@@ -360,6 +364,7 @@ FAKE_EXPORT CUresult cuCtxSynchronize(void)
     FAKE_ENTER(ctx);
     for (struct CUstream_st *s = ctx->streams; s && result == CUDA_SUCCESS; s = s->next)
         result = fake_wait_idle(ctx, s);
+    fake_print_flush(ctx);
     return result;
 }
 
@@ -367,8 +372,9 @@ FAKE_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
 {
     struct CUctx_st *ctx;
 
-    (void)value;
     FAKE_ENTER(ctx);
+    if (limit == CU_LIMIT_PRINTF_FIFO_SIZE)
+        return fake_print_limit(ctx, value);
     return limit >= CU_LIMIT_STACK_SIZE && limit <= CU_LIMIT_MALLOC_HEAP_SIZE
                ? CUDA_SUCCESS
                : CUDA_ERROR_INVALID_VALUE;

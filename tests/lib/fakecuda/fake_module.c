@@ -71,6 +71,7 @@ FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, uns
         return CUDA_ERROR_INVALID_VALUE;
     if (memcmp(image, ELFMAG, SELFMAG) == 0)
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
+    fake_print_flush(ctx);
     options_read(n, options, values, &logs);
     made = calloc(1, sizeof(*made));
     if (!made)
@@ -99,6 +100,7 @@ FAKE_EXPORT CUresult cuModuleUnload(CUmodule module)
     FAKE_ENTER(ctx);
     if (!module)
         return CUDA_ERROR_INVALID_HANDLE;
+    fake_print_flush(ctx);
     while (module->functions) {
         struct CUfunc_st *func = module->functions;
 
@@ -250,6 +252,7 @@ FAKE_EXPORT CUresult cuLaunchKernel(CUfunction func, unsigned int gx, unsigned i
         gz > 65535 || gx > 0x7fffffff || (uint64_t)bx * by * bz > attributes.max_threads ||
         shared_bytes > func->max_dynamic_shared)
         return CUDA_ERROR_INVALID_VALUE;
+    fake_print_flush(ctx);
     op = calloc(1, sizeof(*op));
     if (!op)
         return CUDA_ERROR_OUT_OF_MEMORY;

@@ -268,9 +268,12 @@ FAKE_EXPORT CUresult cuStreamDestroy_v2(CUstream stream)
 FAKE_EXPORT CUresult cuStreamSynchronize(CUstream stream)
 {
     struct CUctx_st *ctx;
+    CUresult result;
 
     FAKE_ENTER(ctx);
-    return fake_wait_idle(ctx, stream);
+    result = fake_wait_idle(ctx, stream);
+    fake_print_flush(ctx);
+    return result;
 }
 
 FAKE_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
@@ -375,6 +378,7 @@ FAKE_EXPORT CUresult cuEventSynchronize(CUevent event)
         pthread_cond_wait(&ctx->progress, &ctx->lock);
     pthread_mutex_unlock(&ctx->lock);
     fake_record_put(record);
+    fake_print_flush(ctx);
     return __atomic_load_n(&ctx->sticky, __ATOMIC_ACQUIRE);
 }
 

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The suites of what only the cuda executor has.
+ */
+#ifndef VGPU_TESTS_EXEC_CUDA_SUITES_H
+#define VGPU_TESTS_EXEC_CUDA_SUITES_H
+
+#include <check.h>
+
+Suite *cuda_print_suite(void);
+
+#endif
