@@ -11,6 +11,7 @@ tolerance of each output (`exact`, `ulp32:N` or `abs32:X`), then one row per lin
 import itertools
 import os
 import random
+import re
 import sys
 from fractions import Fraction
 
@@ -84,8 +85,14 @@ def rows_for(types, rng, narrow=()):
 REG = {1: "pred", 8: "b16", 16: "b16", 32: "b32", 64: "b64"}
 
 
+def target(text):
+    """sm_80 where it will do, so that few vectors need a newer GPU: bf16 arithmetic and conversions from integers do."""
+    bf16 = "bf16" in text and not re.match(r"(fma|abs|neg|min|max)\.", text)
+    return "sm_90" if bf16 and not re.match(r"cvt\S*\.bf16(x2)?\.f32|cvt\S*\.f32\.bf16", text) else "sm_80"
+
+
 def kernel(text, ins, outs):
-    lines = [".version 7.8", ".target sm_80", ".address_size 64", "",
+    lines = [".version 7.8", ".target " + target(text), ".address_size 64", "",
              ".visible .entry test(.param .u64 in, .param .u64 out, .param .u32 n)", "{",
              "\t.reg .pred %p, %q;", "\t.reg .b32 %i, %t<4>;", "\t.reg .b64 %src, %dst;"]
     for i, t in enumerate(ins):
@@ -170,8 +177,9 @@ def integer_families():
         simple("sad", t, 3, lambda a, b, c: c + abs(a - b))
         simple("min", t, 2, min)
         simple("max", t, 2, max)
-        simple("div", t, 2, lambda a, b: trunc_div(a, b) if b else None)
-        simple("rem", t, 2, lambda a, b: a - b * trunc_div(a, b) if b else None)
+        # by zero: not specified; all ones on an H100
+        simple("div", t, 2, lambda a, b: trunc_div(a, b) if b else -1)
+        simple("rem", t, 2, lambda a, b: a - b * trunc_div(a, b) if b else -1)
         if t[0] == "s":
             simple("abs", t, 1, abs)
             simple("neg", t, 1, lambda a: -a)
@@ -238,6 +246,9 @@ def bits_families():
             family("bfind.shiftamt.%s%d" % (s, n), "bfind.shiftamt.%s%d %%d0, %%a0;" % (s, n), [t], ["u32"],
                    lambda a: n - 1 - top(a) if top(a) >= 0 else -1)
 
+            # positions and lengths over 255 have no meaning; 32 bits cut them, 64 bits do not
+            few = small if n == 32 else [v for v in small if v < 256]
+
             def bfe(a, b, c):
                 pos, length = b & 255, c & 255
                 bit = lambda k: a >> k & 1
@@ -245,7 +256,7 @@ def bits_families():
                 return sum((bit(pos + k) if k < length and pos + k < n else sign) << k for k in range(n))
 
             family("bfe.%s%d" % (s, n), "bfe.%s%d %%d0, %%a0, %%a1, %%a2;" % (s, n), [t, "u32", "u32"], [t], bfe,
-                   narrow=((1, small), (2, small)))
+                   narrow=((1, few), (2, few)))
 
         def bfi(a, b, c, d):
             pos, length = c & 255, d & 255
@@ -255,7 +266,7 @@ def bits_families():
             return b
 
         family("bfi." + t, "bfi.%s %%d0, %%a0, %%a1, %%a2, %%a3;" % t, [t, t, "u32", "u32"], [t], bfi,
-               narrow=((2, small), (3, small)))
+               narrow=((2, few), (3, few)))
     for lut in (0x80, 0xFE, 0x96, 0xE8, 0x1B):
         family("lop3.%02x" % lut, "lop3.b32 %%d0, %%a0, %%a1, %%a2, %d;" % lut, ["b32"] * 3, ["b32"],
                lambda a, b, c: sum((lut >> ((a >> k & 1) << 2 | (b >> k & 1) << 1 | c >> k & 1) & 1) << k
@@ -353,7 +364,7 @@ def float_families():
         family("copysign." + t, "copysign.%s %%d0, %%a0, %%a1;" % t, [t] * 2, [t],
                lambda a, b: b & ~f.sign | a & f.sign)
         tests = {"finite": lambda m: m < f.inf, "infinite": lambda m: m == f.inf, "number": lambda m: m <= f.inf,
-                 "notanumber": lambda m: m > f.inf, "normal": lambda m: 1 << f.fraction <= m < f.inf,
+                 "notanumber": lambda m: m > f.inf, "normal": lambda m: m == 0 or 1 << f.fraction <= m < f.inf,
                  "subnormal": lambda m: 0 < m < 1 << f.fraction}
         for name, test in tests.items():
             family("testp.%s.%s" % (name, t), "testp.%s.%s %%d0, %%a0;" % (name, t), [t], ["pred"],
@@ -432,6 +443,11 @@ def compare_families():
                              int(exact.compare(f, "le", a >> 16, b >> 16))))
 
 
+def limits(t):
+    n = width(t)
+    return (-(1 << (n - 1)), (1 << (n - 1)) - 1) if t[0] == "s" else (0, (1 << n) - 1)
+
+
 def convert_families():
     ints = ["u8", "s8"] + INTS
     for d in ints:
@@ -440,8 +456,9 @@ def convert_families():
                 family("cvt.%s.%s" % (d, s), "cvt.%s.%s %%d0, %%a0;" % (d, s), [s if width(s) > 8 else s],
                        [d if width(d) > 8 else d[0] + "16"], lambda a: value(s, a) if width(d) > 8 else
                        (signed(a, 8) if d == "s8" else a & 255))
-                lo = -(1 << (width(d) - 1)) if d[0] == "s" else 0
-                hi = (1 << (width(d) - (d[0] == "s"))) - 1
+                lo, hi = limits(d)
+                if limits(d)[0] <= limits(s)[0] and limits(s)[1] <= limits(d)[1]:
+                    continue  # nothing to saturate: .sat is refused
                 family("cvt.sat.%s.%s" % (d, s), "cvt.sat.%s.%s %%d0, %%a0;" % (d, s), [s],
                        [d if width(d) > 8 else d[0] + "16"], lambda a: max(lo, min(hi, value(s, a))))
     for s in ("f32", "f64", "f16"):
@@ -449,8 +466,7 @@ def convert_families():
             for mode in ("rni", "rzi", "rmi", "rpi"):
                 def to_int(a):
                     v, _ = exact.decode(FLOATS[s], a)
-                    lo = -(1 << (width(d) - 1)) if d[0] == "s" else 0
-                    hi = (1 << (width(d) - (d[0] == "s"))) - 1
+                    lo, hi = limits(d)
                     if v == exact.NAN:
                         return 1 << (width(d) - 1) if s == "f64" or width(d) == 64 else 0
                     if v in (exact.PINF, exact.NINF):
@@ -464,7 +480,7 @@ def convert_families():
     for s in ints:
         for d in ("f16", "f32", "f64", "bf16"):
             for mode in ("rn", "rz", "rm", "rp"):
-                if d == "bf16" and mode != "rn":
+                if d == "bf16" and (mode != "rn" or width(s) == 8):
                     continue
                 family("cvt.%s.%s.%s" % (mode, d, s), "cvt.%s.%s.%s %%d0, %%a0;" % (mode, d, s), [s], [d],
                        lambda a: exact.encode(FLOATS[d], Fraction(value(s, a)), mode))

@@ -301,11 +301,32 @@ static bool wrap_guard(struct ptx_decoder *d, struct ptx_insn *insn)
     return true;
 }
 
+/* What no assembler takes of conversions from integers, or NULL. */
+static const char *cvt_error(const struct ptx_inst *inst)
+{
+    enum ptx_type to = inst->types[0], from = inst->types[1];
+    uint32_t to_bytes = ptx_type_bytes(to), from_bytes = ptx_type_bytes(from);
+    bool to_signed = ptx_type_is_signed(to), from_signed = ptx_type_is_signed(from);
+
+    if (ptx_type_is_float(from))
+        return NULL;
+    if (to == PTX_T_bf16 && from_bytes == 1)
+        return "there is no conversion of 8-bit integers to bf16: convert to 16 bits first";
+    if (ptx_type_is_float(to) || !ptx_mods_has(&inst->mods, PTX_M_sat))
+        return NULL;
+    if (to == from || (to_bytes > from_bytes && (to_signed || !from_signed)))
+        return ".sat is for destinations that can't hold every value of the source: leave it out";
+    return NULL;
+}
+
 static ptx_op_fn *select_fn(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
-    ptx_op_fn *fn = d->engine->select(inst);
+    const char *error = inst->op == PTX_OP_cvt ? cvt_error(inst) : NULL;
+    ptx_op_fn *fn = error ? NULL : d->engine->select(inst);
 
-    if (!fn)
+    if (error)
+        ptx_decode_error(d, VGPU_PTX_SYNTAX, error);
+    else if (!fn)
         ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
                          "this combination of types and modifiers is not implemented");
     return fn;

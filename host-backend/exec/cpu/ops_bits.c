@@ -217,16 +217,22 @@ SELECTOR(brev)
     return width(in, NULL, brev_32, brev_64);
 }
 
-/* bfe: position and length are the low bytes of b and c; bits above the top are the sign (or zero). */
+/*
+ * bfe: bits above the top are the sign (or zero). Position and length are the low bytes of b and c; the 64-bit
+ * forms take them whole, as an H100 does (the ISA restricts them to 0 .. 255; decision 0005).
+ */
 static inline uint64_t bfe(uint64_t x, uint32_t pos, uint32_t len, uint32_t bits, bool is_signed)
 {
-    uint64_t sign, r;
+    uint64_t sign, r, top;
 
-    pos &= 255;
-    len &= 255;
+    if (bits == 32) {
+        pos &= 255;
+        len &= 255;
+    }
     if (len == 0)
         return 0;
-    sign = !is_signed ? 0 : (pos + len - 1 < bits - 1 ? x >> (pos + len - 1) : x >> (bits - 1)) & 1;
+    top = (uint64_t)pos + len - 1;
+    sign = !is_signed ? 0 : x >> (top < bits - 1 ? top : bits - 1) & 1;
     r = pos > 63 ? 0 : x >> pos;
     if (pos >= bits)
         return sign ? ~0ull : 0;
@@ -252,8 +258,10 @@ static inline uint64_t bfi(uint64_t x, uint64_t y, uint32_t pos, uint32_t len, u
 {
     uint64_t mask;
 
-    pos &= 255;
-    len &= 255;
+    if (bits == 32) {
+        pos &= 255;
+        len &= 255;
+    }
     if (pos >= bits || len == 0)
         return y;
     if (len > bits - pos)

@@ -284,7 +284,7 @@ static inline bool test_class(bool exp_ones, bool exp_zero, bool mantissa, uint3
     case TEST_INFINITE: return exp_ones && !mantissa;
     case TEST_NUMBER: return !(exp_ones && mantissa);
     case TEST_NAN: return exp_ones && mantissa;
-    case TEST_NORMAL: return !exp_ones && !exp_zero;
+    case TEST_NORMAL: return !exp_ones && !(exp_zero && mantissa); /* zeros are normal */
     default: return exp_zero && mantissa;
     }
 }

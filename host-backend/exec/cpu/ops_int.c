@@ -3,8 +3,8 @@
  * Integer arithmetic (PTX ISA "Integer Arithmetic Instructions" and "Extended-Precision Integer Arithmetic
  * Instructions").
  *
- * 16-bit values sit zero-extended in 32-bit slots: results are cut to 16 bits, signed reads cast. Division by
- * zero gives all ones, the remainder by zero the dividend (unspecified by the ISA; what GPUs give);
+ * 16-bit values sit zero-extended in 32-bit slots: results are cut to 16 bits, signed reads cast. Quotient and
+ * remainder of a division by zero are all ones (unspecified by the ISA; what an H100 gives, decision 0005);
  * INT_MIN / -1 wraps.
  */
 #include "ops.h"
@@ -354,9 +354,9 @@ SELECT_MINMAX(max)
 
 /* --- div, rem --- */
 #define DIV_U(x, y, ones) ((y) ? (x) / (y) : (ones))
-#define REM_U(x, y)       ((y) ? (x) % (y) : (x))
+#define REM_U(x, y, ones) ((y) ? (x) % (y) : (ones))
 #define DIV_S(T, U, x, y) ((y) == 0 ? (U)-1 : (y) == -1 ? (U)0 - (U)(x) : (U)((x) / (y)))
-#define REM_S(T, U, x, y) ((y) == 0 ? (U)(x) : (y) == -1 ? (U)0 : (U)((x) % (y)))
+#define REM_S(T, U, x, y) ((y) == 0 ? (U)-1 : (y) == -1 ? (U)0 : (U)((x) % (y)))
 OP2_SCALAR(div_u16, uint32_t, uint32_t, uint32_t, DIV_U(a[l], b[l], 0xffffu))
 OP2_SCALAR(div_s16, uint32_t, uint32_t, uint32_t,
            CUT(DIV_S(int32_t, uint32_t, S16(a[l]), S16(b[l]))))
@@ -364,12 +364,12 @@ OP2_SCALAR(div_u32, uint32_t, uint32_t, uint32_t, DIV_U(a[l], b[l], 0xffffffffu)
 OP2_SCALAR(div_s32, uint32_t, int32_t, int32_t, DIV_S(int32_t, uint32_t, a[l], b[l]))
 OP2_SCALAR(div_u64, uint64_t, uint64_t, uint64_t, DIV_U(a[l], b[l], ~0ull))
 OP2_SCALAR(div_s64, uint64_t, int64_t, int64_t, DIV_S(int64_t, uint64_t, a[l], b[l]))
-OP2_SCALAR(rem_u16, uint32_t, uint32_t, uint32_t, REM_U(a[l], b[l]))
+OP2_SCALAR(rem_u16, uint32_t, uint32_t, uint32_t, REM_U(a[l], b[l], 0xffffu))
 OP2_SCALAR(rem_s16, uint32_t, uint32_t, uint32_t,
            CUT(REM_S(int32_t, uint32_t, S16(a[l]), S16(b[l]))))
-OP2_SCALAR(rem_u32, uint32_t, uint32_t, uint32_t, REM_U(a[l], b[l]))
+OP2_SCALAR(rem_u32, uint32_t, uint32_t, uint32_t, REM_U(a[l], b[l], 0xffffffffu))
 OP2_SCALAR(rem_s32, uint32_t, int32_t, int32_t, REM_S(int32_t, uint32_t, a[l], b[l]))
-OP2_SCALAR(rem_u64, uint64_t, uint64_t, uint64_t, REM_U(a[l], b[l]))
+OP2_SCALAR(rem_u64, uint64_t, uint64_t, uint64_t, REM_U(a[l], b[l], ~0ull))
 OP2_SCALAR(rem_s64, uint64_t, int64_t, int64_t, REM_S(int64_t, uint64_t, a[l], b[l]))
 SELECTOR(div)
 {
