@@ -120,7 +120,7 @@ SUM     := $(PYTHON) tests/lib/sum-results.py --build $(BUILD)
 .PHONY: help setup-build setup-check setup-vm qemu plugin module initramfs programs demo evidence \
         bench fuzz lint check check-unit check-daemon check-fuzz check-qtest check-vm check-cuda \
         check-xen check-long check-debug-kernel check-faults check-recovery check-matrix \
-        check-stock-qemu check-churn check-ptx clean \
+        check-stock-qemu check-churn check-csmith check-ptx clean \
         run-unit run-daemon run-cuda run-ptx list-tests
 
 help:
@@ -141,6 +141,7 @@ help:
 	@echo "                     check-matrix (every kind of guest: processors, DMA, QEMU, memory, kernel),"
 	@echo "                     check-churn (the device opened 10,000 times),"
 	@echo "                     check-stock-qemu (a recent QEMU's own vfio-user client),"
+	@echo "                     check-csmith (random C programs as kernels, SEEDS=N of them),"
 	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
@@ -249,6 +250,10 @@ check-matrix: qemu plugin initramfs
 	@$(RUN_TAP) --timeout 7200 matrix tests/vm/long/test_matrix.py
 check-churn: qemu initramfs
 	@$(RUN_TAP) --timeout 3600 churn tests/vm/long/test_churn.py
+check-csmith: programs
+	@scripts/setup.sh csmith
+	@BUILD=$(abspath $(BUILD)) $(if $(SEEDS),VGPU_CSMITH_SEEDS=$(SEEDS)) $(RUN_TAP) --timeout 36000 csmith \
+	    tests/csmith/test_csmith.py
 check-stock-qemu: setup-vm initramfs
 	@scripts/build-newer-qemu.sh >/dev/null
 	@$(RUN_TAP) --timeout 3600 stock-qemu tests/vm/long/test_newer_qemu.py
@@ -258,7 +263,7 @@ check-debug-kernel: qemu initramfs
 	@scripts/build-kernel.sh debug
 	@$(RUN_TAP) --timeout 7200 debug-kernel $(addprefix tests/vm/long/test_,debug_kernel.py fuzz.py)
 check-long:
-	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-churn check-gpu-bundle check-debug-kernel; do \
+	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-churn check-csmith check-gpu-bundle check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
 CHECK_GROUPS := lint unit-asan unit-tsan daemon-rel daemon-asan daemon-tsan fuzz cuda-daemon cuda qtest vm xen
