@@ -148,7 +148,8 @@ help:
 	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
 	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 20)"
 	@echo "  make gpu-check     on a machine with an NVIDIA GPU: probe, conformance, faults, quota, benchmarks;"
-	@echo "                     STAGE=name runs one, DEVICE=uuid names the GPU, AGAIN=1 repeats what passed"
+	@echo "                     STAGE=name runs one, DEVICE=uuid names the GPU, HMM=allow accepts HMM,"
+	@echo "                     AGAIN=1 repeats what passed"
 	@echo "  make gpu-bundle    gpu-check with everything it needs, for a machine that can't build it"
 	@echo "  make lint          style, include directions, licences, spec against headers"
 	@echo "  make all           host and guest programs only"
@@ -219,7 +220,8 @@ run-cuda: $(O)/bin/vgpud $(O)/bin/vgpuctl $(FAKECUDA) $(CUDA_DAEMON_TESTS)
 gpu-programs: $(addprefix $(O)/bin/,vgpud vgpuctl vgpu-gpu-check)
 gpu-check:
 	@$(PYTHON) scripts/gpu-check.py --build $(BUILD) $(if $(STAGE),--stage $(STAGE)) $(if $(VM),--vm) \
-	    $(if $(DEVICE),--device $(DEVICE)) $(if $(AGAIN),--again) $(if $(QUICK),--quick)
+	    $(if $(DEVICE),--device $(DEVICE)) $(if $(HMM),--hmm $(HMM)) $(if $(AGAIN),--again) \
+	    $(if $(QUICK),--quick)
 # The same for a machine that can't build: one archive, BUILD/gpu-bundle.tar.gz.
 .PHONY: gpu-bundle check-gpu-bundle
 gpu-bundle: qemu initramfs

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The vm stage of gpu-check: a real guest, under emulation, on this machine's GPU.
 
-    gpu-check-vm.py [--programs DIR] [--device GPU]
+    gpu-check-vm.py [--programs DIR] [--device GPU] [--hmm allow]
 
 Boots Linux in QEMU with vgpu-pci, whose vgpud runs on cuda, finds the device with lspci and runs the examples.
 What the guest is made of is built, or named by VGPU_QEMU, VGPU_KERNEL_CLOUD_AMD64 and
@@ -59,12 +59,13 @@ def main():
     parser = argparse.ArgumentParser(description="the vm stage of gpu-check")
     parser.add_argument("--programs", help="folder of vgpud and vgpuctl")
     parser.add_argument("--device", help="UUID or PCI address, where there are several GPUs")
+    parser.add_argument("--hmm", choices=("refuse", "allow"), default="refuse")
     args = parser.parse_args()
     if args.programs:
         images.binary = lambda name: os.path.join(args.programs, name)
     # what tells of trouble is for a person; standard output is for rows
     rows, sys.stdout = sys.stdout, sys.stderr
-    more = f"device={args.device}" if args.device else ""
+    more = ",".join([f"hmm={args.hmm}"] + ([f"device={args.device}"] if args.device else []))
     try:
         with Daemon([Vm("A", executor="cuda", memory="4G", more=more)]) as daemon, \
                 Guest(Config(name="gpu-check", socket=daemon.socket("A"))) as guest:

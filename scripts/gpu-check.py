@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Check and measure vgpu on this machine's NVIDIA GPU.
 
-    gpu-check.py [--stage NAME[,NAME...]] [--vm] [--device GPU] [--programs DIR]
-                 [--build DIR] [--results DIR] [--quick] [--again]
+    gpu-check.py [--stage NAME[,NAME...]] [--vm] [--device GPU] [--hmm allow]
+                 [--programs DIR] [--build DIR] [--results DIR] [--quick] [--again]
 
 Needs an NVIDIA driver, python3, and vgpu's programs in DIR (BUILD/rel/bin).  Stages, each below ten
 minutes: probe, conformance, faults, quota, bench, and vm, which is run with --vm or when named.
@@ -138,6 +138,7 @@ def run_tool(args, stage):
     rows = []
     command = [find_program(args, "vgpu-gpu-check"), stage, "--data", data_folder(args)]
     command += ["--device", args.device] if args.device else []
+    command += ["--hmm"] if args.hmm == "allow" else []
     command += ["--quick"] if args.quick else []
     started = datetime.datetime.now()
     status = run(command, lambda line: rows.append(json.loads(line)))
@@ -152,7 +153,7 @@ def run_tool(args, stage):
 def run_probe(args):
     """vgpud --probe, as rows.  A warning is no failure, and shown."""
     rows, last = [], []
-    command = [find_program(args, "vgpud"), "--probe"]
+    command = [find_program(args, "vgpud"), "--probe", "--hmm", args.hmm]
     command += ["--device", args.device] if args.device else []
 
     def line(text):
@@ -177,7 +178,7 @@ def run_vm(args):
     """A real guest on this GPU; scripts/gpu-check-vm.py has it."""
     rows = []
     command = [sys.executable, os.path.join(TOP, "scripts", "gpu-check-vm.py"),
-               "--programs", args.programs]
+               "--programs", args.programs, "--hmm", args.hmm]
     command += ["--device", args.device] if args.device else []
     status = run(command, lambda line: rows.append(json.loads(line)))
     if (status != 0) != any(row.get("status") == "fail" for row in rows) or not rows:
@@ -198,6 +199,7 @@ def identify(args):
             digest.update(file.read())
     facts["programs"] = digest.hexdigest()[:16]
     facts["quick"] = args.quick
+    facts["hmm"] = args.hmm
     facts["fake"] = bool(FAKE.match(facts["name"]))
     return facts
 
@@ -320,6 +322,8 @@ def report(args, identity, results):
     if fake:
         lines += ["**This is no GPU.** The driver library is the one made for tests, which computes on the "
                   "processor: nothing here says anything of a GPU, figures least of all.", ""]
+    if identity["hmm"] == "allow":
+        lines += ["With `--hmm allow`: a driver with HMM on, which vgpud refuses by default, was accepted.", ""]
     if identity["quick"]:
         lines += ["Small sizes (`--quick`): the figures say nothing of speed.", ""]
     lines += ["| | |", "|---|---|",
@@ -347,6 +351,8 @@ def parse():
     parser.add_argument("--stage", default="")
     parser.add_argument("--vm", action="store_true", help="the vm stage, too")
     parser.add_argument("--device", help="UUID or PCI address, where there are several GPUs")
+    parser.add_argument("--hmm", choices=("refuse", "allow"), default="refuse",
+                        help="whether a driver with HMM on is accepted (refuse)")
     parser.add_argument("--programs", help="folder of vgpud and vgpu-gpu-check, not built here")
     parser.add_argument("--data", help="folder of gpu/, vectors/ and kernels/")
     parser.add_argument("--build", default="build")

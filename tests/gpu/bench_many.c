@@ -132,6 +132,8 @@ static int worker_start(struct worker *w, const struct gpu_options *options, con
     const char *argv[12] = {"/proc/self/exe", "--data", options->data, "--worker", what};
     int in[2], out[2], n = 5;
 
+    if (options->hmm)
+        argv[n++] = "--hmm";
     if (options->device) {
         argv[n++] = "--device";
         argv[n++] = options->device;

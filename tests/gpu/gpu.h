@@ -25,6 +25,7 @@
 struct gpu_options {
     const char *data;   /* folder with gpu/, vectors/ and kernels/ */
     const char *device; /* UUID or PCI address; NULL: the only one */
+    bool hmm;           /* the operator accepts a driver with HMM on */
     bool quick;         /* small sizes: for a driver that computes on the CPU */
 };
 
@@ -119,7 +120,7 @@ struct gpu_machine {
     unsigned int vms;
 };
 
-/* `vms` options as vgpud_start() takes them; "@DEV" in one becomes the device key.  0, or -1 with a check
+/* `vms` options as vgpud_start() takes them; "@DEV" in one becomes the keys of the GPU.  0, or -1 with a check
  * failed. */
 int gpu_machine_open(struct gpu_machine *machine, const struct gpu_options *options,
                      const char *const *vm_options, unsigned int vms, uint64_t ram_bytes);

@@ -52,10 +52,11 @@ int gpu_machine_open(struct gpu_machine *machine, const struct gpu_options *opti
     for (unsigned int i = 0; i < vms; i++) {
         const char *at = strstr(vm_options[i], "@DEV");
 
-        snprintf(text[i], sizeof(text[i]), "%.*s%s%s%s",
+        snprintf(text[i], sizeof(text[i]), "%.*s%s%s%s%s",
                  at ? (int)(at - vm_options[i]) : (int)strlen(vm_options[i]), vm_options[i],
                  at && options->device ? ",device=" : "",
-                 at && options->device ? options->device : "", at ? at + strlen("@DEV") : "");
+                 at && options->device ? options->device : "",
+                 at && options->hmm ? ",hmm=allow" : "", at ? at + strlen("@DEV") : "");
         list[i] = text[i];
     }
     rc = vgpud_start(&machine->d, list, vms);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vgpu-gpu-check STAGE --data DIR [--device GPU] [--quick]
+ * vgpu-gpu-check STAGE --data DIR [--device GPU] [--hmm] [--quick]
  *
  * STAGE is identity (which GPU and driver, as facts), conformance, faults, quota or bench.  Exit status:
  * 0; 1 when a check failed; 2 for wrong usage.
@@ -41,7 +41,7 @@ static const struct {
 static int usage(void)
 {
     fprintf(stderr, "usage: vgpu-gpu-check identity|conformance|faults|quota|bench --data DIR "
-                    "[--device GPU] [--quick]\n");
+                    "[--device GPU] [--hmm] [--quick]\n");
     return 2;
 }
 
@@ -49,6 +49,7 @@ int main(int argc, char **argv)
 {
     static const struct option longopts[] = {{"data", required_argument, NULL, 'd'},
                                              {"device", required_argument, NULL, 'g'},
+                                             {"hmm", no_argument, NULL, 'm'},
                                              {"quick", no_argument, NULL, 'q'},
                                              {"worker", required_argument, NULL, 'w'},
                                              {0}};
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
         switch (opt) {
         case 'd': options.data = optarg; break;
         case 'g': options.device = optarg; break;
+        case 'm': options.hmm = true; break;
         case 'q': options.quick = true; break;
         case 'w': worker = optarg; break;
         default: return usage();
