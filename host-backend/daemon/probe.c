@@ -63,7 +63,7 @@ static VGPU_MUST_CHECK int probe_take(struct server_vm *vm, struct vgpu_x_probed
         snprintf(why, VGPU_WHY_BYTES, "executor calls itself kind %u", props->exec_kind);
         return -EPROTO;
     }
-    if (probed->context_bytes >= vm->config->memory_bytes) {
+    if (vm->config->memory_bytes && probed->context_bytes >= vm->config->memory_bytes) {
         snprintf(
             why, VGPU_WHY_BYTES,
             "a context alone takes %llu MiB of the GPU's memory: memory=%lluM has no room for one",
@@ -73,7 +73,8 @@ static VGPU_MUST_CHECK int probe_take(struct server_vm *vm, struct vgpu_x_probed
     }
     vm->context_bytes = probed->context_bytes;
     props->name[sizeof(props->name) - 1] = '\0';
-    props->memory_bytes = vm->config->memory_bytes;
+    if (vm->config->memory_bytes)
+        props->memory_bytes = vm->config->memory_bytes;
     props->deadline_ms = vm->config->deadline_ms;
     vm->props = *props;
     return 0;

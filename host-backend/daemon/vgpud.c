@@ -184,7 +184,10 @@ static VGPU_MUST_CHECK int probe_finish(const struct probe_options *probe, struc
              "name=probe,socket=/nonexistent/probe,executor=%.60s,hmm=%.20s%s%.120s", executor,
              probe->hmm ? probe->hmm : "refuse", probe->device ? ",device=" : "",
              probe->device ? probe->device : "");
-    return vgpu_config_add_vm(cfg, vm, why);
+    if (vgpu_config_add_vm(cfg, vm, why) < 0)
+        return -EINVAL;
+    cfg->vms[0].memory_bytes = 0; /* what the executor has: no VM's limit is probed */
+    return 0;
 }
 
 /* -1: go on; else the exit status. */

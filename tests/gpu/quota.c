@@ -4,10 +4,11 @@
  *
  * VM 0 allocates until it is refused, with one context and then with two; what it was given, with what its
  * contexts cost, must not exceed its limit, the refusal must be an ordinary error, and VM 1 must not
- * notice.  What was written to memory that is then freed must not be seen by its next owner.
+ * notice.  So must the device memory behind kernels' local memory.  What was written to memory that is then freed must not be seen by its next owner.
  */
 #include "gpu.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define CHUNK      (16ull << 20)
 #define MAX_CHUNKS 512
 #define PATTERN    0xdeadbeefu
+#define SLACK      (16ull << 20) /* the driver's own, in free memory */
 
 struct quota {
     struct gpu_machine machine;
@@ -126,18 +128,86 @@ static void check_clearing(struct quota *q)
     free_all(q, q->ctx[1]);
 }
 
+/* Free memory of the whole GPU (on the fake driver: as far as this process knows). */
+static uint64_t free_bytes(const struct gpu_native *native)
+{
+    size_t free_now = 0, total;
+
+    native->cu.cuMemGetInfo_v2(&free_now, &total);
+    return free_now;
+}
+
+/* Launch `kernel`; its status, what the VM's count grew by and what the GPU's free memory fell by. */
+static int launch_local(struct quota *q, const struct gpu_native *native, const char *image,
+                        size_t bytes, const char *kernel, uint64_t *counted, uint64_t *taken)
+{
+    struct vgpu_mem_info before = {0}, after = {0};
+    uint32_t module, function;
+    uint64_t addr = 0, free_before;
+    char why[300];
+    int rc = gpu_ctx_kernel(q->ctx[0], image, bytes, kernel, &module, &function, why, sizeof(why));
+
+    if (!rc)
+        rc = gs_mem_alloc(q->ctx[0], 4096, &addr);
+    if (!rc)
+        rc = gs_mem_info(q->ctx[0], &before);
+    if (rc)
+        return rc;
+    free_before = free_bytes(native);
+    rc = gs_launch(q->ctx[0], function, 1, 32, &addr, sizeof(addr));
+    *taken = free_before - free_bytes(native);
+    if (gs_mem_info(q->ctx[0], &after) || gs_mem_free(q->ctx[0], addr) ||
+        gs_module_unload(q->ctx[0], module))
+        return -EIO;
+    *counted = after.held_bytes - before.held_bytes;
+    return rc;
+}
+
+static void check_local(struct quota *q, const struct gpu_native *native, const char *image,
+                        size_t bytes)
+{
+    struct gpu_side *side = gpu_side_native(native, 0); /* for a context, in which memory is asked for */
+    uint64_t counted = 0, taken = 0;
+    int processors = 0, threads = 0, rc;
+
+    if (!side) {
+        gpu_check(GPU_FAIL, "local memory", "no context");
+        return;
+    }
+    native->cu.cuDeviceGetAttribute(&processors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+                                    native->device);
+    native->cu.cuDeviceGetAttribute(&threads, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR,
+                                    native->device);
+    rc = launch_local(q, native, image, bytes, "local2k", &counted, &taken);
+    gpu_check(rc == 0 && counted >= 1024ull * (unsigned int)processors * (unsigned int)threads &&
+                      taken <= counted + SLACK
+                  ? GPU_PASS
+                  : GPU_FAIL,
+              "local memory", "%s: 2 KiB for %d x %d threads: %llu MiB are counted, %llu were taken",
+              gpu_status_name(rc), processors, threads, (unsigned long long)counted >> 20,
+              (unsigned long long)taken >> 20);
+    rc = launch_local(q, native, image, bytes, "local64k", &counted, &taken);
+    gpu_check(rc == VGPU_ST_OUT_OF_MEMORY && counted == 0 && taken <= SLACK ? GPU_PASS : GPU_FAIL,
+              "local memory over the limit", "%s: 64 KiB for each: %llu MiB are counted, %llu were taken",
+              gpu_status_name(rc), (unsigned long long)counted >> 20,
+              (unsigned long long)taken >> 20);
+    side->close(side);
+}
+
 int gpu_stage_quota(const struct gpu_options *options)
 {
     const char *const vms[] = {
         options->quick ? "executor=cuda,memory=160M@DEV" : "executor=cuda,memory=4G@DEV",
         options->quick ? "executor=cuda,memory=160M@DEV" : "executor=cuda,memory=4G@DEV"};
+    struct gpu_native native;
     struct quota q = {0};
     char why[300], *image;
     size_t bytes;
     int rc;
 
     image = gpu_read(options, "gpu/gpu.ptx", &bytes);
-    if (gpu_machine_open(&q.machine, options, vms, 2, 128 << 20) < 0)
+    if (gpu_native_open(&native, options) < 0 ||
+        gpu_machine_open(&q.machine, options, vms, 2, 128 << 20) < 0)
         return 1;
     gpu_progress("quota: filling a VM's memory");
     rc = gs_ctx_create(q.machine.vm[0], NULL, &q.ctx[0]);
@@ -155,12 +225,14 @@ int gpu_stage_quota(const struct gpu_options *options)
             gpu_check(GPU_FAIL, "buffers", "%s", gpu_status_name(rc));
         else
             check_clearing(&q);
+        check_local(&q, &native, image, bytes);
         if (gpu_ctx_works(q.ctx[0], image, bytes, why, sizeof(why)) == 0)
             gpu_check(GPU_PASS, "usable after refusals", "a vector add is right");
         else
             gpu_check(GPU_FAIL, "usable after refusals", "%s", why);
     }
     gpu_machine_close(&q.machine, "vgpud");
+    vgpu_cu_unload(&native.cu);
     free(image);
     return gpu_failures() ? 1 : 0;
 }

@@ -42,6 +42,7 @@
 #define CUDA_MAX_SPANS     64           /* pieces of one direct copy */
 #define CUDA_BIG_BYTES     (1ull << 20) /* from here CUDA gives an allocation pages of its own */
 #define CUDA_PAGE_BYTES    (2ull << 20) /* what it takes device memory in */
+#define CUDA_STACK_BYTES   (1u << 10)   /* of a thread; the driver's own default, too */
 #define CUDA_SMALL_BYTES   512u         /* what small allocations are rounded to */
 
 /* Growing table from nonzero 32-bit handles to pointers; slot = handle - 1. */
@@ -193,6 +194,8 @@ struct vgpu_exec {
     uint64_t small_bytes;   /* sum of small allocations ... */
     uint64_t small_counted; /* ... and what the quota holds for them */
     uint64_t held;
+    uint32_t local_bytes; /* of a thread, for which the driver has reserved device memory */
+    uint32_t resident_threads;
 
     struct cuda_table modules, functions, streams, events;
     struct cuda_stream *default_stream;
@@ -242,6 +245,8 @@ uint16_t cuda_mem_free(struct vgpu_exec *exec, uint64_t addr);
 uint64_t cuda_mem_held(struct vgpu_exec *exec);
 /* For what the context itself takes.  0 or -EDQUOT. */
 int cuda_mem_open(struct vgpu_exec *exec);
+/* For kernels with `bytes` of local memory a thread; false: the quota has no room. */
+bool cuda_mem_local(struct vgpu_exec *exec, uint32_t bytes);
 /* True if [addr, addr + bytes) lies inside one allocation, or one module variable. */
 bool cuda_mem_valid(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes);
 /* Module variables are memory too: remember and forget them. False when out of memory. */

@@ -9,6 +9,12 @@
  * What the context itself takes, hundreds of MiB of a real GPU, was measured by the probe and is held
  * from the start; it is given back with all the rest when the process ends.
  *
+ * Kernels' local memory: the driver keeps a pool with room for every thread that can be resident on the
+ * GPU at once, and lets it grow, but never shrink, to the kernel that needs most ("CUDA Driver API",
+ * cuCtxCreate, CU_CTX_LMEM_RESIZE_TO_MAX).  A few KiB a thread are gigabytes: they are taken from the quota
+ * when such a kernel is first to be launched.  A first share of CUDA_STACK_BYTES is part of what the
+ * probe measured.
+ *
  * Memory is cleared before the guest learns its address: what another tenant left there is never
  * seen.  Addresses in commands are checked against the context's own allocations and module
  * variables; a kernel's accesses are checked by the GPU, whose address space holds nothing else.
@@ -94,6 +100,16 @@ static void quota_give(struct vgpu_exec *exec, uint64_t bytes)
 int cuda_mem_open(struct vgpu_exec *exec)
 {
     return quota_take(exec, exec->cfg.context_bytes) ? 0 : -EDQUOT;
+}
+
+bool cuda_mem_local(struct vgpu_exec *exec, uint32_t bytes)
+{
+    if (bytes <= exec->local_bytes)
+        return true;
+    if (!quota_take(exec, (uint64_t)exec->resident_threads * (bytes - exec->local_bytes)))
+        return false;
+    exec->local_bytes = bytes;
+    return true;
 }
 
 /* Quota for one more allocation of `bytes`; *counted is what it holds on its own account. */

@@ -347,5 +347,5 @@ uint16_t cuda_launch_check(struct vgpu_exec *exec, const struct vgpu_cmd_launch 
     if (threads > func->info.max_threads ||
         launch->shared_bytes > func->info.max_dynamic_shared_bytes)
         return VGPU_ST_LAUNCH_RESOURCES;
-    return VGPU_ST_OK;
+    return cuda_mem_local(exec, func->info.local_bytes) ? VGPU_ST_OK : VGPU_ST_OUT_OF_MEMORY;
 }

@@ -7,7 +7,7 @@
  * is nothing to choose.
  *
  * Limits on the device's stack, printf buffer and heap are set before anything is launched:
- * they come out of device memory that no quota sees.
+ * they come out of device memory, which the driver reserves for all threads that can be resident.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -17,7 +17,6 @@
 #include <strings.h>
 #include <exec/cuda/cuda_exec.h>
 
-#define STACK_BYTES  (4u << 10)
 #define PRINTF_BYTES (1u << 20)
 #define HEAP_BYTES   (8u << 20)
 
@@ -102,7 +101,7 @@ static int context_cap(struct vgpu_exec *exec, char *why, size_t why_bytes)
         size_t bytes;
         const char *name;
     } caps[] = {
-        {CU_LIMIT_STACK_SIZE, STACK_BYTES, "stack"},
+        {CU_LIMIT_STACK_SIZE, CUDA_STACK_BYTES, "stack"},
         {CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES, "printf buffer"},
         {CU_LIMIT_MALLOC_HEAP_SIZE, HEAP_BYTES, "heap"},
     };
@@ -125,7 +124,7 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
     const struct vgpu_cu *cu = &exec->cu;
     char text[160];
     CUresult result;
-    int least = 0, greatest = 0;
+    int least = 0, greatest = 0, threads = 0;
 
     result = cu->cuCtxCreate_v2(&exec->context, CU_CTX_SCHED_BLOCKING_SYNC | CU_CTX_MAP_HOST,
                                 exec->device);
@@ -153,7 +152,18 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
                  vgpu_cu_error(cu, result, text, sizeof(text)));
         return -EIO;
     }
-    return cuda_props(cu, exec->device, &exec->cfg, &exec->props, why, why_bytes);
+    if (cuda_props(cu, exec->device, &exec->cfg, &exec->props, why, why_bytes) < 0)
+        return -EIO;
+    result = cu->cuDeviceGetAttribute(
+        &threads, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, exec->device);
+    if (result != CUDA_SUCCESS) {
+        snprintf(why, why_bytes, "the threads a multiprocessor can hold: %s",
+                 vgpu_cu_error(cu, result, text, sizeof(text)));
+        return -EIO;
+    }
+    exec->local_bytes = CUDA_STACK_BYTES;
+    exec->resident_threads = (uint32_t)threads * le32toh(exec->props.multiprocessors);
+    return 0;
 }
 
 static void cuda_close(struct vgpu_exec *exec)

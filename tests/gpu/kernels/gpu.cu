@@ -89,6 +89,24 @@ extern "C" __global__ void fma64(const double *in, const double *unused, double 
     out[i] = a + b + c + d;
 }
 
+/* ---- Local memory: an array that is no register, of 2 KiB and of 64 KiB in each thread ---- */
+
+extern "C" __global__ void local2k(u32 *p)
+{
+    volatile u32 own[512];
+
+    own[*p % 512] = 7;
+    *p = own[*p % 512];
+}
+
+extern "C" __global__ void local64k(u32 *p)
+{
+    volatile u32 own[16384];
+
+    own[*p % 16384] = 7;
+    *p = own[*p % 16384];
+}
+
 /* ---- Faults ---- */
 
 extern "C" __global__ void store(u32 *p)

@@ -119,6 +119,12 @@ struct fake_print {
     bool used;
 };
 
+/* The device's, and how many threads each of them holds. */
+#define FAKE_PROCESSORS 2
+#define FAKE_THREADS    2048
+/* Stack and local memory of a thread that a context has memory for at first. */
+#define FAKE_STACK_BYTES 1024u
+
 struct CUctx_st {
     pthread_mutex_t lock;
     pthread_cond_t progress; /* some op was finished */
@@ -131,6 +137,7 @@ struct CUctx_st {
     int cancel;             /* the context is being destroyed: kernels end */
     CUdevice device;
     struct fake_print print;
+    uint32_t local_bytes; /* of a thread, for which memory is reserved; 0: as at first */
 };
 
 /* The plan's order to say "success" and do nothing.  Only calls that enter by FAKE_ENTER know it. */
@@ -158,6 +165,10 @@ enum fake_part {
 };
 CUresult fake_use(enum fake_part part);
 uint64_t fake_memory_bytes(void);
+/* Memory that the context's pool of local memory has grown by. */
+uint64_t fake_local_bytes(const struct CUctx_st *ctx);
+/* Have memory for `bytes` of a thread. */
+CUresult fake_local_resize(struct CUctx_st *ctx, uint32_t bytes);
 uint64_t fake_contexts_bytes(void);
 uint64_t fake_now_ns(void);
 

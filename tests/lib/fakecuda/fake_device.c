@@ -283,7 +283,8 @@ FAKE_EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice de
     case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *value = 65535; break;
     case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
     case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *value = 1000000; break;
-    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 2; break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = FAKE_PROCESSORS; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR: *value = FAKE_THREADS; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = 0; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
@@ -375,6 +376,8 @@ FAKE_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
     FAKE_ENTER(ctx);
     if (limit == CU_LIMIT_PRINTF_FIFO_SIZE)
         return fake_print_limit(ctx, value);
+    if (limit == CU_LIMIT_STACK_SIZE)
+        return fake_local_resize(ctx, (uint32_t)value);
     return limit >= CU_LIMIT_STACK_SIZE && limit <= CU_LIMIT_MALLOC_HEAP_SIZE
                ? CUDA_SUCCESS
                : CUDA_ERROR_INVALID_VALUE;

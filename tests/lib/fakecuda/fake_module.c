@@ -215,6 +215,30 @@ FAKE_EXPORT CUresult cuFuncGetParamInfo(CUfunction func, size_t index, size_t *o
 }
 #endif
 
+uint64_t fake_local_bytes(const struct CUctx_st *ctx)
+{
+    uint32_t bytes = __atomic_load_n(&ctx->local_bytes, __ATOMIC_RELAXED);
+
+    return bytes > FAKE_STACK_BYTES
+               ? (uint64_t)FAKE_PROCESSORS * FAKE_THREADS * (bytes - FAKE_STACK_BYTES)
+               : 0;
+}
+
+/* cuCtxCreate, CU_CTX_LMEM_RESIZE_TO_MAX, "now the default and cannot be disabled": local memory resized
+ * for a kernel is not reduced. */
+CUresult fake_local_resize(struct CUctx_st *ctx, uint32_t bytes)
+{
+    uint32_t before = ctx->local_bytes;
+
+    if (bytes <= before)
+        return CUDA_SUCCESS;
+    __atomic_store_n(&ctx->local_bytes, bytes, __ATOMIC_RELAXED);
+    if (fake_local_bytes(ctx) + vgpu_ptx_mem_held(ctx->machine) <= fake_memory_bytes())
+        return CUDA_SUCCESS;
+    __atomic_store_n(&ctx->local_bytes, before, __ATOMIC_RELAXED);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+}
+
 /* The packed form of `extra`; false if it is none. */
 static bool extra_read(void **extra, const void **params, size_t *bytes)
 {
@@ -252,6 +276,8 @@ FAKE_EXPORT CUresult cuLaunchKernel(CUfunction func, unsigned int gx, unsigned i
         gz > 65535 || gx > 0x7fffffff || (uint64_t)bx * by * bz > attributes.max_threads ||
         shared_bytes > func->max_dynamic_shared)
         return CUDA_ERROR_INVALID_VALUE;
+    if (fake_local_resize(ctx, attributes.local_bytes) != CUDA_SUCCESS)
+        return CUDA_ERROR_OUT_OF_MEMORY;
     fake_print_flush(ctx);
     op = calloc(1, sizeof(*op));
     if (!op)
