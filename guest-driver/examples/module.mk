@@ -2,7 +2,7 @@
 #
 # The example programs and vgpu-selftest, linked to the shared libvgpu.
 
-EXAMPLE_COMPUTE := vecadd saxpy matmul reduce hello fault spin
+EXAMPLE_COMPUTE := vecadd saxpy matmul reduce hello fault spin vgpu-speed
 EXAMPLE_LIBS    := -L$(O)/lib -lvgpu -lpthread
 
 $(foreach p,$(EXAMPLE_COMPUTE),$(eval \

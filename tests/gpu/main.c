@@ -47,12 +47,10 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option longopts[] = {{"data", required_argument, NULL, 'd'},
-                                             {"device", required_argument, NULL, 'g'},
-                                             {"hmm", no_argument, NULL, 'm'},
-                                             {"quick", no_argument, NULL, 'q'},
-                                             {"worker", required_argument, NULL, 'w'},
-                                             {0}};
+    static const struct option longopts[] = {
+        {"data", required_argument, NULL, 'd'},   {"device", required_argument, NULL, 'g'},
+        {"hmm", no_argument, NULL, 'm'},          {"quick", no_argument, NULL, 'q'},
+        {"worker", required_argument, NULL, 'w'}, {0}};
     struct gpu_options options = {0};
     const char *worker = NULL;
     int opt;

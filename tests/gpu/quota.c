@@ -166,7 +166,8 @@ static int launch_local(struct quota *q, const struct gpu_native *native, const 
 static void check_local(struct quota *q, const struct gpu_native *native, const char *image,
                         size_t bytes)
 {
-    struct gpu_side *side = gpu_side_native(native, 0); /* for a context, in which memory is asked for */
+    struct gpu_side *side =
+        gpu_side_native(native, 0); /* for a context, in which memory is asked for */
     uint64_t counted = 0, taken = 0;
     int processors = 0, threads = 0, rc;
 
@@ -183,14 +184,15 @@ static void check_local(struct quota *q, const struct gpu_native *native, const 
                       taken <= counted + SLACK
                   ? GPU_PASS
                   : GPU_FAIL,
-              "local memory", "%s: 2 KiB for %d x %d threads: %llu MiB are counted, %llu were taken",
+              "local memory",
+              "%s: 2 KiB for %d x %d threads: %llu MiB are counted, %llu were taken",
               gpu_status_name(rc), processors, threads, (unsigned long long)counted >> 20,
               (unsigned long long)taken >> 20);
     rc = launch_local(q, native, image, bytes, "local64k", &counted, &taken);
     gpu_check(rc == VGPU_ST_OUT_OF_MEMORY && counted == 0 && taken <= SLACK ? GPU_PASS : GPU_FAIL,
-              "local memory over the limit", "%s: 64 KiB for each: %llu MiB are counted, %llu were taken",
-              gpu_status_name(rc), (unsigned long long)counted >> 20,
-              (unsigned long long)taken >> 20);
+              "local memory over the limit",
+              "%s: 64 KiB for each: %llu MiB are counted, %llu were taken", gpu_status_name(rc),
+              (unsigned long long)counted >> 20, (unsigned long long)taken >> 20);
     side->close(side);
 }
 

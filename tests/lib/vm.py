@@ -60,6 +60,7 @@ class Config:
     stock: bool = False         # Debian's QEMU with the plug-in
     vfio_user_pci: bool = False  # a recent QEMU's own client instead of vgpu-pci
     flavour: str = images.DEFAULT_FLAVOUR
+    accel: str = "tcg"          # or "kvm"
     cpus: int = 2
     memory_mb: int = 512
     append: str = ""            # kernel command line
@@ -116,7 +117,9 @@ def qemu_command(config, initrd, console, agent_fd, qmp_fd):
     command += [
         "-nodefaults", "-no-user-config", "-display", "none",
         "-name", re.sub(r"[^A-Za-z0-9.-]", "-", config.name),
-        "-accel", "tcg,thread=multi", "-machine", machine, "-cpu", "max",
+        "-accel", "tcg,thread=multi" if config.accel == "tcg" else config.accel,
+        # a hypervisor below KVM may not take the register of that feature
+        "-machine", machine, "-cpu", "max" if config.accel == "tcg" else "max,arch-capabilities=off",
         "-smp", str(config.cpus), "-m", f"{config.memory_mb}M", *memory,
         "-kernel", images.kernel(config.flavour), "-initrd", initrd,
         "-append", config.kernel_command_line(),

@@ -52,6 +52,7 @@ def comes_alive():
                 guest.driver_up()
                 for command in EXAMPLES:
                     example_passes(guest, command)
+                example_passes(guest, "vgpu-speed -n 65536")
                 wait_idle(daemon, "A")
                 guest.check_kernel_log()
     finally:

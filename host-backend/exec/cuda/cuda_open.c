@@ -154,8 +154,8 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
     }
     if (cuda_props(cu, exec->device, &exec->cfg, &exec->props, why, why_bytes) < 0)
         return -EIO;
-    result = cu->cuDeviceGetAttribute(
-        &threads, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, exec->device);
+    result = cu->cuDeviceGetAttribute(&threads, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR,
+                                      exec->device);
     if (result != CUDA_SUCCESS) {
         snprintf(why, why_bytes, "the threads a multiprocessor can hold: %s",
                  vgpu_cu_error(cu, result, text, sizeof(text)));

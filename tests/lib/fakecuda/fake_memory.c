@@ -78,8 +78,8 @@ FAKE_EXPORT CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 
     FAKE_ENTER(ctx);
     *total = fake_memory_bytes();
-    *free_bytes = *total - fake_contexts_bytes() - fake_local_bytes(ctx) -
-                  vgpu_ptx_mem_held(ctx->machine);
+    *free_bytes =
+        *total - fake_contexts_bytes() - fake_local_bytes(ctx) - vgpu_ptx_mem_held(ctx->machine);
     return CUDA_SUCCESS;
 }
 
