@@ -243,7 +243,7 @@ check-xen: programs
 	@$(RUN_TAP) xen $(sort $(wildcard tests/xen/test_*.py))
 
 # Of check-vm, the tests that make something fail.
-FAULT_TESTS := $(addprefix tests/vm/test_,faults.py recovery.py lifecycle.py driver.py boot.py)
+FAULT_TESTS := $(addprefix tests/vm/test_,faults.py recovery.py lifecycle.py viommu.py driver.py boot.py)
 check-faults: qemu plugin initramfs
 	@$(RUN_TAP) faults $(FAULT_TESTS)
 check-recovery: qemu plugin initramfs

@@ -89,7 +89,7 @@ class Config:
         if self.swiotlb_force:
             words.append("swiotlb=force")
         if self.viommu:
-            words += ["intel_iommu=on", f"iommu.strict={0 if self.viommu_lazy else 1}"]
+            words += ["intel_iommu=on", "iommu.strict=1"]
         return " ".join(words + ([self.append] if self.append else []))
 
     def device(self):
@@ -195,6 +195,14 @@ class Guest(Shell):
         except AgentError as error:
             raise GuestError(str(error)) from error
         self.boot_s = time.monotonic() - self.started_at
+        if self.config.viommu_lazy:
+            self._unmap_lazily()
+
+    def _unmap_lazily(self):
+        """Where caching-mode is on the kernel unmaps at once whatever its command line says,
+        unless the device's group is told otherwise."""
+        group = f"/sys/bus/pci/devices/{self.pci_address()}/iommu_group/type"
+        self.check(f"echo DMA-FQ >{group} && grep -qx DMA-FQ {group}")
 
     def close(self):
         """End QEMU and remove everything; safe at any stage."""

@@ -2,4 +2,5 @@
 #
 # Programs that run in test guests; make-initramfs.sh takes bin/guest-*.
 $(eval $(call vgpu_prog,guest-failnth,tests/vm/guest/failnth.c,,))
+$(eval $(call vgpu_prog,guest-dma,tests/vm/guest/dma.c,,))
 $(eval $(call vgpu_prog,guest-fuzz,tests/vm/guest/fuzz.c,,))
