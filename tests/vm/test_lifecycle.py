@@ -107,5 +107,55 @@ def free_pages(guest):
     return {zone: int(count) for zone, count in (line.split() for line in text.splitlines())}
 
 
+def auto_online(guest, how):
+    guest.check(f"echo {how} >/sys/devices/system/memory/auto_online_blocks")
+
+
+def memory_kb(guest):
+    return int(guest.check("awk '/^MemTotal/ { print $2 }' /proc/meminfo"))
+
+
+def plug_memory(guest, name, size_mb):
+    """Plug a DIMM in and wait until the guest's kernel uses it."""
+    before = memory_kb(guest)
+    guest.qmp.command("object-add", **{"qom-type": "memory-backend-memfd", "id": f"mem-{name}",
+                                       "size": size_mb << 20, "share": True})
+    guest.qmp.command("device_add", driver="pc-dimm", id=name, memdev=f"mem-{name}")
+    guest.poll(f"awk '/^MemTotal/ {{ exit $2 < {before + size_mb * 512} }}' /proc/meminfo", 120)
+
+
+@tap.test("memory plugged in and unplugged under load: programs compute on, and in it")
+def memory_hotplug():
+    """The guest's first memory is filled, so that what is registered later lies on the first DIMM;
+    the second, of movable memory, comes and goes."""
+    with Daemon([Vm("A")]) as daemon, \
+            Guest(Config(name="dimms", socket=daemon.socket("A"),
+                         arguments=["-m", "size=512M,slots=2,maxmem=2G"])) as guest:
+        guest.driver_up()
+        guest.check("mount -t tmpfs -o size=100% none /mnt")
+        guest.check("dd if=/dev/zero of=/mnt/fill bs=1M count=$(awk '/^MemAvailable/ "
+                    "{ print int($2 / 1024) - 60 }' /proc/meminfo) 2>&1")
+        auto_online(guest, "online_kernel")
+        plug_memory(guest, "dimm0", 256)
+        example_passes(guest, "vecadd -n 10000000", 300)    # 120 MB
+        auto_online(guest, "online_movable")
+        running = guest.begin("touch /run/more; while [ -e /run/more ]; do "
+                              "vecadd -n 300000 || exit 9; vgpu-selftest copy >/dev/null || exit 8; "
+                              "done")
+        for _ in range(3):
+            wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "a program runs")
+            plug_memory(guest, "dimm1", 256)
+            plugged = memory_kb(guest)
+            wait_held(daemon, "A", lambda vm: vm["contexts"] == 1, "a program runs")
+            guest.qmp.command("device_del", id="dimm1")
+            guest.qmp.wait_event("DEVICE_DELETED", 300)
+            guest.qmp.command("object-del", id="mem-dimm1")
+            tap.true(memory_kb(guest) < plugged - (128 << 10), "the guest gave the memory back")
+        guest.check("rm /run/more")
+        status, output = running.wait(300)
+        tap.equal(status, 0, f"the programs' exit status ({output[-1000:]})")
+        works_again(daemon, guest)
+
+
 if __name__ == "__main__":
     tap.main()
