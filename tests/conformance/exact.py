@@ -25,7 +25,16 @@ class Format:
 F16 = Format(16, 10, -14, 15, 0x7FFF)
 BF16 = Format(16, 7, -126, 127, 0x7FFF)
 F32 = Format(32, 23, -126, 127, 0x7FFFFFFF)
-F64 = Format(64, 52, -1022, 1023, 0x7FF8000000000000)
+F64 = Format(64, 52, -1022, 1023, 0xFFF8000000000000)
+
+
+def nan(f, *ranked):
+    """The NaN that an operation gives: one for all formats but f64's, which is the first of the operands
+    that is a NaN, quieted, and F64.nan where none is one (docs/decisions/0005)."""
+    for x in ranked if f is F64 else ():
+        if x & (f.sign - 1) > f.inf:
+            return x | 1 << (f.fraction - 1)
+    return f.nan
 
 
 def decode(f, bits):
@@ -53,44 +62,50 @@ def floor_log2(x):
     return e
 
 
+def round_up(n, rest, mode, negative):
+    """Whether a value n + rest, 0 <= rest < 1, goes to n + 1."""
+    if mode == "rn":
+        return rest > Fraction(1, 2) or (rest == Fraction(1, 2) and n & 1)
+    if mode == "rna":
+        return rest >= Fraction(1, 2)
+    return rest != 0 and ((mode == "rp" and not negative) or (mode == "rm" and negative))
+
+
+def is_tiny(f, x, mode, negative):
+    """Whether x > 0, rounded with no bound on the exponent, is below the least normal number."""
+    e = floor_log2(x)
+    q = x / Fraction(2) ** (e - f.fraction)
+    n = q.numerator // q.denominator
+    return (n + int(round_up(n, q - n, mode, negative))) * Fraction(2) ** (e - f.fraction) < Fraction(2) ** f.emin
+
+
 def encode(f, value, mode="rn", negative_zero=False, ftz=False):
-    """Fraction -> bits, rounded once."""
+    """Fraction -> bits, rounded once; ftz: what is tiny becomes a zero of its sign."""
     if value == 0:
         return f.sign if negative_zero else 0
     negative = value < 0
     sign = f.sign if negative else 0
     x = -value if negative else value
+    if ftz and is_tiny(f, x, mode, negative):
+        return sign
     e = max(floor_log2(x), f.emin)
     unit = Fraction(2) ** (e - f.fraction)
     q = x / unit
     n = q.numerator // q.denominator
-    rest = q - n
-    if mode == "rn":
-        up = rest > Fraction(1, 2) or (rest == Fraction(1, 2) and n & 1)
-    elif mode == "rna":
-        up = rest >= Fraction(1, 2)
-    else:
-        up = rest != 0 and ((mode == "rp" and not negative) or (mode == "rm" and negative))
-    n += int(up)
+    n += int(round_up(n, q - n, mode, negative))
     if n == 2 << f.fraction:
         n, e = n >> 1, e + 1
     if e > f.emax:
         to_inf = mode in ("rn", "rna") or (mode == "rp" and not negative) or (mode == "rm" and negative)
         return sign | (f.inf if to_inf else f.inf - 1)
-    if n < 1 << f.fraction:
-        bits = n
-        if ftz:
-            bits = 0
-    else:
-        bits = ((e - f.emin + 1) << f.fraction) | (n - (1 << f.fraction))
-    return sign | bits
+    return sign | (n if n < 1 << f.fraction else ((e - f.emin + 1) << f.fraction) | (n - (1 << f.fraction)))
 
 
 def flush(f, bits):
     return bits & f.sign if not (bits & (f.sign - 1)) >> f.fraction else bits
 
 
-def finish(f, bits, ftz=False, sat=False, relu=False):
+def finish(f, bits, sat=False, relu=False):
     value, negative = decode(f, bits)
     if sat:
         if value == NAN or value == NINF:
@@ -103,37 +118,41 @@ def finish(f, bits, ftz=False, sat=False, relu=False):
             return encode(f, Fraction(1))
     if relu and value != NAN and (negative or value == NINF or value == 0):
         return 0
-    return flush(f, bits) if ftz else bits
+    return bits
 
 
-def add(f, x, y, mode="rn"):
+def add(f, x, y, mode="rn", ftz=False):
     (a, an), (b, bn) = decode(f, x), decode(f, y)
     if NAN in (a, b) or {a, b} == {PINF, NINF}:
-        return f.nan
+        return nan(f, y, x)
     for v in (a, b):
         if v in (PINF, NINF):
             return f.inf | (f.sign if v == NINF else 0)
     total = a + b
     zero_negative = (an and bn) or (an != bn and mode == "rm") if a == 0 and b == 0 else mode == "rm"
-    return encode(f, total, mode, zero_negative)
+    return encode(f, total, mode, zero_negative, ftz)
 
 
-def mul(f, x, y, mode="rn"):
+def sub(f, x, y, mode="rn", ftz=False):
+    return nan(f, y, x) if decode(f, y)[0] == NAN else add(f, x, y ^ f.sign, mode, ftz)
+
+
+def mul(f, x, y, mode="rn", ftz=False):
     (a, an), (b, bn) = decode(f, x), decode(f, y)
     if NAN in (a, b):
-        return f.nan
+        return nan(f, y, x)
     negative = an != bn
     if a in (PINF, NINF) or b in (PINF, NINF):
         if a == 0 or b == 0:
             return f.nan
         return f.inf | (f.sign if negative else 0)
-    return encode(f, a * b, mode, negative)
+    return encode(f, a * b, mode, negative, ftz)
 
 
-def fma(f, x, y, z, mode="rn"):
+def fma(f, x, y, z, mode="rn", ftz=False):
     (a, an), (b, bn), (c, cn) = decode(f, x), decode(f, y), decode(f, z)
     if NAN in (a, b, c):
-        return f.nan
+        return nan(f, y, z, x)
     negative = an != bn
     if a in (PINF, NINF) or b in (PINF, NINF):
         if a == 0 or b == 0:
@@ -149,27 +168,27 @@ def fma(f, x, y, z, mode="rn"):
         zero_negative = negative if negative == cn else mode == "rm"
     else:
         zero_negative = mode == "rm"
-    return encode(f, product + c, mode, zero_negative)
+    return encode(f, product + c, mode, zero_negative, ftz)
 
 
-def div(f, x, y, mode="rn"):
+def div(f, x, y, mode="rn", ftz=False):
     (a, an), (b, bn) = decode(f, x), decode(f, y)
     negative = an != bn
     sign = f.sign if negative else 0
     inf = (PINF, NINF)
     if NAN in (a, b) or (a in inf and b in inf) or (a == 0 and b == 0):
-        return f.nan
+        return nan(f, x, y)
     if a in inf or b == 0:
         return f.inf | sign
     if b in inf:
         return sign
-    return encode(f, a / b, mode, negative)
+    return encode(f, a / b, mode, negative, ftz)
 
 
 def sqrt(f, x, mode="rn"):
     a, negative = decode(f, x)
     if a == NAN or (negative and a != 0):
-        return f.nan
+        return nan(f, x)
     if a == PINF:
         return f.inf
     if a == 0:
@@ -186,7 +205,7 @@ def minmax(f, x, y, want_max, nan_wins=False):
     (a, an), (b, bn) = decode(f, x), decode(f, y)
     if a == NAN or b == NAN:
         if nan_wins or (a == NAN and b == NAN):
-            return f.nan
+            return nan(f, y, x)
         return y if a == NAN else x
 
     def order(v, negative):

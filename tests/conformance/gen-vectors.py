@@ -122,12 +122,12 @@ count = 0
 written = set()
 
 
-def family(name, text, ins, outs, reference, narrow=(), tolerance=None, rows=None):
-    """reference: input bits -> output bits (a number or a tuple); None drops the row."""
+def family(name, text, ins, outs, reference, narrow=(), tolerance=None, rows=None, extra=()):
+    """reference: input bits -> output bits (a number or a tuple); None drops the row. `extra`: more rows."""
     global count
     rng = random.Random(name)
     table = []
-    for row in rows or rows_for(ins, rng, narrow):
+    for row in (rows or rows_for(ins, rng, narrow)) + list(extra):
         result = reference(*row)
         if result is None:
             continue
@@ -143,6 +143,37 @@ def family(name, text, ins, outs, reference, narrow=(), tolerance=None, rows=Non
         f.write("\n".join(table) + "\n")
     written.update((name + ".ptx", name + ".vec"))
     count += 1
+
+
+def nan_rows(f, n):
+    """n operands, some of them NaNs that differ in sign, quietness and payload."""
+    nans = [f.inf + 1, f.sign | f.inf + (5 << f.fraction - 3) + 3, f.inf + (f.inf >> 9), f.sign | f.inf + 7]
+    one = (-f.emin + 1) << f.fraction
+    rows = []
+    for k in range(1, 1 << n):
+        for turn in range(len(nans)):
+            rows.append(tuple(nans[(turn + i) % len(nans)] if k >> i & 1 else one for i in range(n)))
+    return rows
+
+
+def tiny_rows(f, op):
+    """Operands whose result is within two steps of the least normal number of f."""
+    rng = random.Random("tiny" + op + str(f.width))
+    rows = []
+    least, step = Fraction(2) ** f.emin, Fraction(2) ** (f.emin - f.fraction)
+    while len(rows) < 32:
+        a = exact.encode(f, Fraction(rng.getrandbits(f.fraction) | 1 << f.fraction) *
+                         Fraction(2) ** (rng.randint(f.emin // 2, 0) - f.fraction))
+        x, near = exact.decode(f, a)[0], least + step * Fraction(rng.randint(-8, 4), 4)
+        b = exact.encode(f, near / x if op != "div" else x / near)
+        if op == "div":
+            a = exact.encode(f, near * exact.decode(f, b)[0])
+        row = (a | rng.choice((0, f.sign)), b | rng.choice((0, f.sign)))
+        if op == "fma":  # a sum that comes down to there, or a product alone
+            c = rng.choice((1, 1, 2, 0)) << f.fraction
+            row += (c | (~(row[0] ^ row[1]) & f.sign),)
+        rows.append(row)
+    return rows
 
 
 INTS = ["u16", "s16", "u32", "s32", "u64", "s64"]
@@ -332,7 +363,7 @@ def bits_families():
 
 
 def float_families():
-    arithmetic = {"add": (2, exact.add), "sub": (2, lambda f, a, b, m: exact.add(f, a, b ^ f.sign, m)),
+    arithmetic = {"add": (2, exact.add), "sub": (2, exact.sub),
                   "mul": (2, exact.mul), "fma": (3, exact.fma), "div": (2, exact.div)}
     for t in ("f32", "f64"):
         f = FLOATS[t]
@@ -344,23 +375,27 @@ def float_families():
 
                     def run(*v):
                         v = [exact.flush(f, x) for x in v] if ftz else v
-                        if op == "sub" and v[1] & (f.sign - 1) > f.inf:
-                            return 0 if sat else f.nan
-                        return exact.finish(f, reference(f, *v, mode), ftz, sat)
+                        return exact.finish(f, reference(f, *v, mode, ftz), sat)
 
                     family("%s.%s%s.%s" % (op, mode, extra, t), "%s.%s%s.%s %%d0, %s;" % (op, mode, extra, t, operands(n)),
-                           [t] * n, [t], run)
+                           [t] * n, [t], run, extra=nan_rows(f, n) if f is F64 else
+                           tiny_rows(f, op) if ftz and op not in ("add", "sub") else ())
         for mode in ("rn", "rz", "rm", "rp"):
             family("sqrt.%s.%s" % (mode, t), "sqrt.%s.%s %%d0, %%a0;" % (mode, t), [t], [t],
-                   lambda a: exact.sqrt(f, a, mode))
+                   lambda a: exact.sqrt(f, a, mode), extra=nan_rows(f, 1))
             family("rcp.%s.%s" % (mode, t), "rcp.%s.%s %%d0, %%a0;" % (mode, t), [t], [t],
-                   lambda a: exact.div(f, (-f.emin + 1) << f.fraction, a, mode))
+                   lambda a: exact.div(f, (-f.emin + 1) << f.fraction, a, mode), extra=nan_rows(f, 1))
+            if t == "f32":  # the inverses of these are around the least normal number
+                family("rcp.%s.ftz.f32" % mode, "rcp.%s.ftz.f32 %%d0, %%a0;" % mode, [t], [t],
+                       lambda a: exact.div(f, 0x3F800000, exact.flush(f, a), mode, True),
+                       extra=[(s | v,) for s in (0, f.sign) for v in range(0x7E7FFFFE, 0x7E800004)])
         is_nan = lambda a: a & (f.sign - 1) > f.inf
         for op, want_max in (("min", False), ("max", True)):
             family("%s.%s" % (op, t), "%s.%s %%d0, %%a0, %%a1;" % (op, t), [t] * 2, [t],
-                   lambda a, b: exact.minmax(f, a, b, want_max))
-        family("abs." + t, "abs.%s %%d0, %%a0;" % t, [t], [t], lambda a: None if is_nan(a) else a & ~f.sign)
-        family("neg." + t, "neg.%s %%d0, %%a0;" % t, [t], [t], lambda a: None if is_nan(a) else a ^ f.sign)
+                   lambda a, b: exact.minmax(f, a, b, want_max), extra=nan_rows(f, 2))
+        for op, sign in (("abs", lambda a: a & ~f.sign), ("neg", lambda a: a ^ f.sign)):
+            family(op + "." + t, "%s.%s %%d0, %%a0;" % (op, t), [t], [t],
+                   lambda a: exact.nan(f, a) if is_nan(a) else sign(a), extra=nan_rows(f, 1))
         family("copysign." + t, "copysign.%s %%d0, %%a0, %%a1;" % t, [t] * 2, [t],
                lambda a, b: b & ~f.sign | a & f.sign)
         tests = {"finite": lambda m: m < f.inf, "infinite": lambda m: m == f.inf, "number": lambda m: m <= f.inf,
@@ -385,13 +420,19 @@ def float_families():
 
                 def one(*v):
                     v = [exact.flush(f, x) for x in v] if ftz else v
-                    return exact.finish(f, reference(f, *v, "rn"), ftz, sat, relu)
+                    return exact.finish(f, reference(f, *v, "rn", ftz), sat, relu)
 
+                tiny = tiny_rows(f, op) if ftz and op not in ("add", "sub") else []
                 family("%s.rn%s.%s" % (op, extra, t), "%s.rn%s.%s %%d0, %s;" % (op, extra, t, operands(n)), [t] * n, [t],
-                       one)
+                       one, extra=tiny)
                 family("%s.rn%s.%sx2" % (op, extra, t), "%s.rn%s.%sx2 %%d0, %s;" % (op, extra, t, operands(n)),
                        [t + "x2"] * n, [t + "x2"],
-                       lambda *v: one(*[x & 0xFFFF for x in v]) | one(*[x >> 16 for x in v]) << 16)
+                       lambda *v: one(*[x & 0xFFFF for x in v]) | one(*[x >> 16 for x in v]) << 16,
+                       extra=[tuple(x | y << 16 for x, y in zip(*pair)) for pair in zip(tiny, tiny[1:])])
+        for op, sign in (("abs", lambda a: a & ~f.sign), ("neg", lambda a: a ^ f.sign)):
+            if t == "f16":
+                family(op + ".f16", op + ".f16 %d0, %a0;", [t], [t],
+                       lambda a: f.nan if a & (f.sign - 1) > f.inf else sign(a))
         for op, want_max in (("min", False), ("max", True)):
             family("%s.%s" % (op, t), "%s.%s %%d0, %%a0, %%a1;" % (op, t), [t] * 2, [t],
                    lambda a, b: exact.minmax(f, a, b, want_max))
@@ -490,33 +531,44 @@ def convert_families():
             a = exact.flush(FLOATS[s], a) if ftz and s == "f32" else a
             v, negative = exact.decode(FLOATS[s], a)
             f = FLOATS[d]
-            if v == exact.NAN:
+            if v == exact.NAN and "f64" in (d, s):  # keeps its sign and what fits of its payload, quieted
+                shift = f.fraction - FLOATS[s].fraction
+                payload = a & (1 << FLOATS[s].fraction) - 1
+                payload = payload << shift if shift > 0 else payload >> -shift
+                bits = (f.sign if negative else 0) | f.inf | payload | 1 << f.fraction - 1
+            elif v == exact.NAN:
                 bits = f.nan
             elif v in (exact.PINF, exact.NINF):
                 bits = f.inf | (f.sign if negative else 0)
             else:
-                bits = exact.encode(f, v, mode, negative)
-            return exact.finish(f, bits, ftz and d == "f32", sat, relu)
+                bits = exact.encode(f, v, mode, negative, ftz and d == "f32")
+            return exact.finish(f, bits, sat, relu)
 
         return run
 
-    for d, s in (("f16", "f32"), ("f16", "f64"), ("f32", "f64"), ("bf16", "f32")):
+    for d, s in (("f16", "f32"), ("f16", "f64"), ("f32", "f64"), ("bf16", "f32"), ("bf16", "f64")):
         for mode in ("rn", "rz", "rm", "rp"):
-            if d == "bf16" and mode in ("rm", "rp"):
+            if d == "bf16" and (mode in ("rm", "rp") or s == "f64" and mode != "rn"):
                 continue
-            family("cvt.%s.%s.%s" % (mode, d, s), "cvt.%s.%s.%s %%d0, %%a0;" % (mode, d, s), [s], [d], narrow(d, s, mode))
+            family("cvt.%s.%s.%s" % (mode, d, s), "cvt.%s.%s.%s %%d0, %%a0;" % (mode, d, s), [s], [d], narrow(d, s, mode),
+                   extra=nan_rows(FLOATS[s], 1))
     for d, s in (("f32", "f16"), ("f64", "f16"), ("f64", "f32"), ("f32", "bf16")):
+        # the one conversion that keeps a NaN as it is: bf16 is the upper half of f32
         family("cvt.%s.%s" % (d, s), "cvt.%s.%s %%d0, %%a0;" % (d, s), [s], [d],
-               lambda a: None if exact.decode(FLOATS[s], a)[0] == exact.NAN else narrow(d, s, "rn")(a))
+               lambda a: a << 16 if s == "bf16" else narrow(d, s, "rn")(a), extra=nan_rows(FLOATS[s], 1))
     family("cvt.sat.f32.f32", "cvt.sat.f32.f32 %d0, %a0;", ["f32"], ["f32"], narrow("f32", "f32", "rn", sat=True))
     family("cvt.ftz.f32.f32", "cvt.ftz.f32.f32 %d0, %a0;", ["f32"], ["f32"], narrow("f32", "f32", "rn", ftz=True))
-    family("cvt.rn.ftz.f32.f64", "cvt.rn.ftz.f32.f64 %d0, %a0;", ["f64"], ["f32"], narrow("f32", "f64", "rn", ftz=True))
+    for mode in ("rn", "rz", "rm", "rp"):
+        least = 0x3810000000000000  # 2^-126; an f32 has 29 bits less
+        near = [(sign | least + (k << 27) + j,) for sign in (0, 1 << 63) for k in range(-6, 2) for j in (-1, 0, 1)]
+        family("cvt.%s.ftz.f32.f64" % mode, "cvt.%s.ftz.f32.f64 %%d0, %%a0;" % mode, ["f64"], ["f32"],
+               narrow("f32", "f64", mode, ftz=True), extra=near)
     for t in ("f32", "f64"):
         for mode in ("rni", "rzi", "rmi", "rpi"):
             def integral(a):
                 v, negative = exact.decode(FLOATS[t], a)
                 if v == exact.NAN:
-                    return FLOATS[t].nan
+                    return exact.nan(FLOATS[t], a)
                 if v in (exact.PINF, exact.NINF):
                     return a
                 return exact.encode(FLOATS[t], Fraction(exact.round_int(v, mode)), "rn", negative)

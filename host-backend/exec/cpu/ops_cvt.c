@@ -38,15 +38,15 @@ OP1(cvt_f32_s32, float, int32_t, (float)a[l])
 OP1(cvt_f32_u32, float, uint32_t, (float)a[l])
 OP1(cvt_f64_s32, double, int32_t, (double)a[l])
 OP1(cvt_f64_u32, double, uint32_t, (double)a[l])
-OP1(cvt_f64_f32, double, float, a[l] == a[l] ? (double)a[l] : bits_f64(0x7ff8000000000000ull))
-OP1(cvt_f32_f16, float, uint32_t, half_to_f32(a[l]))
+OP1(cvt_f64_f32, double, float, (double)a[l])
 OP1(cvt_f32_bf16, uint32_t, uint32_t, a[l] << 16)
 
 static inline float canon32(float x)
 {
     return bits_f32(x == x ? f32_bits(x) : 0x7fffffffu);
 }
-OP1(cvt_f32_f64, float, double, canon32((float)a[l]))
+OP1(cvt_f32_f16, float, uint32_t, canon32(half_to_f32(a[l])))
+OP1(cvt_f32_f64, float, double, (float)a[l])
 
 /* rzi: truncation with saturation; the conversions are done on values known to be in range. */
 static inline uint32_t f32_to_s32(float x)
@@ -113,6 +113,31 @@ static void int_limits(uint32_t type, int64_t *low, uint64_t *high)
 
     *high = (bits == 64 ? ~0ull : (1ull << bits) - 1) >> is_signed;
     *low = is_signed ? -(int64_t)*high - 1 : 0;
+}
+
+/* Below every number that rounds to the least normal one in f32: what .ftz flushes. */
+static bool is_tiny(double x, uint32_t mode)
+{
+    const double least = 0x1p-126,
+                 below = 0x1.fffffep-127; /* the f32 before it, were exponents not bounded */
+    double size = fabs(x);
+
+    if (mode == PTX_RN)
+        return size < 0x1.ffffffp-127; /* half way: to even */
+    return (mode == PTX_RP && x > 0) || (mode == PTX_RM && x < 0) ? size <= below : size < least;
+}
+
+/* f64 NaNs keep sign and upper bits in whatever they become, quieted. */
+static uint64_t convert_nan64(uint64_t bits, uint32_t to)
+{
+    uint64_t sign = bits >> 63, fraction = (bits & ((1ull << 52) - 1)) | 1ull << 51;
+
+    switch (to) {
+    case PTX_T_f16: return sign << 15 | 0x7c00 | fraction >> 42;
+    case PTX_T_bf16: return sign << 15 | 0x7f80 | fraction >> 45;
+    case PTX_T_f32: return sign << 31 | 0x7f800000u | fraction >> 29;
+    default: return bits | 1ull << 51;
+    }
 }
 
 static double round_int(double x, uint32_t mode)
@@ -201,8 +226,6 @@ static uint64_t int_to_float(uint64_t value, bool is_signed, uint32_t to, uint32
 
 static uint64_t write_float(double x, uint32_t to, uint32_t mode, uint32_t flags)
 {
-    uint32_t bits;
-
     if (flags & CVT_SAT)
         x = x >= 1.0 ? 1.0 : x > 0.0 ? x : 0.0;
     if (flags & CVT_RELU)
@@ -213,11 +236,10 @@ static uint64_t write_float(double x, uint32_t to, uint32_t mode, uint32_t flags
     case PTX_T_tf32:
         return (uint64_t)f64_narrow(x, 19, 10, -126, 127, mode, flags & CVT_FINITE) << 13;
     case PTX_T_f32:
-        bits = x != x ? 0x7fffffffu : f64_narrow(x, 32, 23, -126, 127, mode, false);
-        if ((flags & CVT_FTZ) && !(bits & 0x7f800000u))
-            bits &= 0x80000000u;
-        return bits;
-    default: return x != x ? 0x7ff8000000000000ull : f64_bits(x);
+        if ((flags & CVT_FTZ) && is_tiny(x, mode))
+            x = copysign(0.0, x);
+        return f64_narrow(x, 32, 23, -126, 127, mode, false);
+    default: return f64_bits(x);
     }
 }
 
@@ -237,6 +259,9 @@ static uint64_t convert(uint64_t bits, uint32_t flags)
                                to, mode, 0);
         return int_to_float(value, ptx_type_is_signed(from), to, mode);
     }
+    if (from == PTX_T_f64 && kind_float(to) && (bits & ~(1ull << 63)) > 0x7ffull << 52 &&
+        !(flags & CVT_SAT))
+        return convert_nan64(bits, to);
     if (!kind_float(to) && to != PTX_T_tf32)
         return float_to_int(read_float(bits, from, flags), from, to, mode);
     if (flags & CVT_INT_ROUND)

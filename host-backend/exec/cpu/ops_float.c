@@ -4,13 +4,23 @@
  *
  * Everything but the .approx operations is IEEE-754 and bit-exact. Round-to-nearest is the plain code;
  * the other modes run the same code inside a wrapper that sets MXCSR (sched.c: op_round). .ftz flushes
- * subnormal inputs and results to zero of their sign, by hand: MXCSR's flush detects tininess after rounding.
- * NaN results are canonical: 0x7fffffff (PTX ISA), and 0x7ff8000000000000 for f64, where the ISA leaves it open.
+ * subnormal inputs and results to zero of their sign.
+ *
+ * Where the ISA leaves the bits open they are an H100's (decision 0005). A result is flushed when it is tiny after
+ * rounding without a bound on the exponent, as by x86: only a result of the least normal number is in doubt. f32 NaNs are
+ * 0x7fffffff. f64 NaNs are an operand's, quieted (see nan_of), and 0xfff8000000000000 where no operand is one: x86 agrees
+ * as to one operand and to division, and only the choice between operands of commutative operations is made here.
+ *
+ * Those two cases are rare: all lanes are computed in vector registers and tested once, and only then are results stored
+ * or, where one is such a case, computed anew lane by lane (OP3_RARE).
  *
  * .approx operations are computed more precisely than a GPU does: the ISA bounds their error, not their bits.
  */
 #include "ops.h"
 
+#if defined(__FMA__)
+#include <immintrin.h>
+#endif
 #include <math.h>
 
 #define SELECTOR(id)                                                                               \
@@ -45,14 +55,36 @@ static inline float canon(float x)
     return from_bits(x == x ? to_bits(x) : 0x7fffffffu);
 }
 
-static inline double canon64(double x)
+#define QUIET64 0x0008000000000000ull
+
+static inline uint64_t to_bits64(double x)
 {
     uint64_t bits;
 
     memcpy(&bits, &x, 8);
-    bits = x == x ? bits : 0x7ff8000000000000ull;
+    return bits;
+}
+
+static inline double from_bits64(uint64_t bits)
+{
+    double x;
+
     memcpy(&x, &bits, 8);
     return x;
+}
+
+static inline double quiet64(double x)
+{
+    return from_bits64(to_bits64(x) | (x == x ? 0 : QUIET64));
+}
+
+/* The NaN that an operation on these operands gives: the second's, the third's, the first's. */
+static inline double nan_of(double x, double y, double z)
+{
+    return y != y   ? quiet64(y)
+           : z != z ? quiet64(z)
+           : x != x ? quiet64(x)
+                    : from_bits64(0xfff8ull << 48);
 }
 
 static inline float sat(float x)
@@ -60,21 +92,139 @@ static inline float sat(float x)
     return x >= 1.0f ? 1.0f : x > 0.0f ? x : 0.0f;
 }
 
+/*
+ * An operation E(x, y, z) of type T on IN(operands), stored as LAST(result). Where RARE(result) is not 0 the result is
+ * FIX(a, b, c) of the operands themselves. The macros exist for T and, under the same name with V before it, for
+ * vectors of T. _SCALAR is for expressions that are calls.
+ */
+#define OP3_RARE_SCALAR(name, T, E, IN, RARE, FIX, LAST)                                           \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        T *d = REG(T, i->d);                                                                       \
+        const T *a = REG(T, i->a), *b = REG(T, i->b), *c = REG(T, i->c);                           \
+        (void)b, (void)c;                                                                          \
+        ACTIVE(w->mask)                                                                            \
+        {                                                                                          \
+            T x = E(IN(a[l]), IN(b[l]), IN(c[l]));                                                 \
+            if (RARE(x))                                                                           \
+                x = FIX(a[l], b[l], c[l]);                                                         \
+            d[l] = LAST(x);                                                                        \
+        }                                                                                          \
+        return i + 1;                                                                              \
+    }
+#define OP3_RARE(name, T, E, IN, RARE, FIX, LAST)                                                  \
+    OP3_RARE_SCALAR(name##_slow, T, E, IN, RARE, FIX, LAST)                                        \
+    static ptx_next_insn name(struct ptx_warp *w, const struct ptx_insn *i)                        \
+    {                                                                                              \
+        v##T *d = REG(v##T, i->d), r[PTX_LANES / (VECTOR / sizeof(T))];                            \
+        const v##T *a = REG(v##T, i->a), *b = REG(v##T, i->b), *c = REG(v##T, i->c);               \
+        const v##T##_bits *m = (const void *)(sizeof(T) == 4 ? (void *)w->vm32 : (void *)w->vm64); \
+        v##T##_bits any = {0};                                                                     \
+        (void)b, (void)c;                                                                          \
+        UNROLL for (uint32_t n = 0; n < PTX_LANES / (VECTOR / sizeof(T)); n++)                     \
+        {                                                                                          \
+            r[n] = V##E(V##IN(a[n]), V##IN(b[n]), V##IN(c[n]));                                    \
+            any |= V##RARE(r[n]);                                                                  \
+        }                                                                                          \
+        if (__builtin_expect(VANY(any), 0))                                                        \
+            return name##_slow(w, i);                                                              \
+        if (w->mask == PTX_FULL) {                                                                 \
+            UNROLL for (uint32_t n = 0; n < PTX_LANES / (VECTOR / sizeof(T)); n++) d[n] =          \
+                V##LAST(r[n]);                                                                     \
+        } else {                                                                                   \
+            UNROLL for (uint32_t n = 0; n < PTX_LANES / (VECTOR / sizeof(T)); n++) d[n] =          \
+                (v##T)(((v##T##_bits)V##LAST(r[n]) & m[n]) | ((v##T##_bits)d[n] & ~m[n]));         \
+        }                                                                                          \
+        return i + 1;                                                                              \
+    }
+
+#if defined(__AVX2__)
+#define VECTOR 32
+typedef long long vany __attribute__((vector_size(32)));
+#define VANY(v) (!__builtin_ia32_ptestz256((vany)(v), (vany)(v)))
+#else
+#define VECTOR  16
+typedef char vany __attribute__((vector_size(16)));
+#define VANY(v) (__builtin_ia32_pmovmskb128((vany)(v)) != 0)
+#endif
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+typedef float vfloat __attribute__((vector_size(VECTOR), may_alias));
+typedef uint32_t vfloat_bits __attribute__((vector_size(VECTOR), may_alias));
+typedef double vdouble __attribute__((vector_size(VECTOR), may_alias));
+typedef uint64_t vdouble_bits __attribute__((vector_size(VECTOR), may_alias));
+
+static inline vfloat VFTZ(vfloat x)
+{
+    vfloat_bits bits = (vfloat_bits)x, tiny = (vfloat_bits)((bits & 0x7f800000u) == 0);
+
+    return (vfloat)(bits & ~(tiny & 0x7fffffffu));
+}
+
+static inline vfloat VFTZ_CANON(vfloat x)
+{
+    vfloat_bits number = (vfloat_bits)(x == x);
+
+    return (vfloat)(((vfloat_bits)VFTZ(x) & number) | (0x7fffffffu & ~number));
+}
+
+static inline vfloat VFTZ_SAT(vfloat x)
+{
+    vfloat_bits over = (vfloat_bits)(x >= 1.0f), in = (vfloat_bits)(x > 0.0f) & ~over;
+
+    return VFTZ((vfloat)(((vfloat_bits)x & in) | (0x3f800000u & over)));
+}
+
 /* fmaf compiles to one instruction where there is FMA3; without it the C library's exact one is called. */
 #if defined(__FMA__)
-#define FMA_OP3 OP3
+#define FMA_OP3  OP3
+#define FMA_RARE OP3_RARE
 #else
-#define FMA_OP3 OP3_SCALAR
+#define FMA_OP3  OP3_SCALAR
+#define FMA_RARE OP3_RARE_SCALAR
 #endif
 
-/* The four f32 forms of an operation E(x, y, z), and the f64 form. */
-#define F32_FORMS(OPK, n, E)                                                                       \
+/* E(x, y, z) anew, flushed by the processor: MXCSR's FTZ and DAZ beside the rounding mode that is set. */
+#define FLUSHED(n, E)                                                                              \
+    static __attribute__((noinline, cold)) float n##_flushed(float x, float y, float z)            \
+    {                                                                                              \
+        volatile float vx = x, vy = y, vz = z, r;                                                  \
+        unsigned int control = __builtin_ia32_stmxcsr();                                           \
+        (void)vy, (void)vz;                                                                        \
+        __builtin_ia32_ldmxcsr(control | 0x8040);                                                  \
+        r = E(vx, vy, vz);                                                                         \
+        __builtin_ia32_ldmxcsr(control);                                                           \
+        return r;                                                                                  \
+    }
+#define IS_LEAST(x)    (to_bits(x) << 1 == 0x01000000u)
+#define VIS_LEAST(x)   ((vfloat_bits)((vfloat_bits)(x) << 1 == 0x01000000u))
+#define IS_NAN(x)      ((x) != (x))
+#define VIS_NAN(x)     ((vdouble_bits)((x) != (x)))
+#define FTZ(x)         ftz(x)
+#define FTZ_CANON(x)   ftz(canon(x))
+#define FTZ_SAT(x)     ftz(sat(x))
+#define SAME(x)        (x)
+#define VSAME(x)       (x)
+#define NAN_2(x, y, z) nan_of(x, y, y)
+#define NAN_3(x, y, z) nan_of(x, y, z)
+
+/* The four f32 forms of an operation E(x, y, z): EXACT where a result below the least normal is never rounded. */
+#define F32_PLAIN(OPK, n, E)                                                                       \
     OPK(n##_f32, float, float, float, float, canon(E(a[l], b[l], c[l])))                           \
+    OPK(n##_f32_sat, float, float, float, float, sat(E(a[l], b[l], c[l])))
+#define F32_EXACT(OPK, n, E)                                                                       \
+    F32_PLAIN(OPK, n, E)                                                                           \
     OPK(n##_f32_ftz, float, float, float, float, ftz(canon(E(ftz(a[l]), ftz(b[l]), ftz(c[l])))))   \
-    OPK(n##_f32_sat, float, float, float, float, sat(E(a[l], b[l], c[l])))                         \
     OPK(n##_f32_ftz_sat, float, float, float, float, ftz(sat(E(ftz(a[l]), ftz(b[l]), ftz(c[l])))))
-#define F64_FORM(OPK, n, E)                                                                        \
-    OPK(n##_f64, double, double, double, double, canon64(E(a[l], b[l], c[l])))
+#define F32_FORMS(OPK, RAREK, n, E)                                                                \
+    F32_PLAIN(OPK, n, E)                                                                           \
+    FLUSHED(n, E)                                                                                  \
+    RAREK(n##_f32_ftz, float, E, FTZ, IS_LEAST, n##_flushed, FTZ_CANON)                            \
+    RAREK(n##_f32_ftz_sat, float, E, FTZ, IS_LEAST, n##_flushed, FTZ_SAT)
+#define F64_FORM(RAREK, n, E, NAN_OF) RAREK(n##_f64, double, E, SAME, IS_NAN, NAN_OF, SAME)
 
 #define PICK32(n)                                                                                  \
     (HAS(sat) ? (HAS(ftz) ? n##_f32_ftz_sat : n##_f32_sat) : (HAS(ftz) ? n##_f32_ftz : n##_f32))
@@ -87,16 +237,24 @@ static inline float sat(float x)
 #define DIV(x, y, z)   ((x) / (y))
 #define FMA32(x, y, z) __builtin_fmaf(x, y, z)
 #define FMA64(x, y, z) __builtin_fma(x, y, z)
-F32_FORMS(OP3, add, ADD)
-F64_FORM(OP3, add, ADD)
-F32_FORMS(OP3, sub, SUB)
-F64_FORM(OP3, sub, SUB)
-F32_FORMS(OP3, mul, MUL)
-F64_FORM(OP3, mul, MUL)
-F32_FORMS(OP3, div, DIV)
-F64_FORM(OP3, div, DIV)
-F32_FORMS(FMA_OP3, fma, FMA32)
-F64_FORM(FMA_OP3, fma, FMA64)
+#define VADD           ADD
+#define VSUB           SUB
+#define VMUL           MUL
+#define VDIV           DIV
+#if defined(__FMA__)
+#define VFMA32(x, y, z) ((vfloat)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
+#define VFMA64(x, y, z) ((vdouble)_mm256_fmadd_pd((__m256d)(x), (__m256d)(y), (__m256d)(z)))
+#endif
+F32_EXACT(OP3, add, ADD)
+F64_FORM(OP3_RARE, add, ADD, NAN_2)
+F32_EXACT(OP3, sub, SUB)
+F64_FORM(OP3_RARE, sub, SUB, NAN_2)
+F32_FORMS(OP3, OP3_RARE, mul, MUL)
+F64_FORM(OP3_RARE, mul, MUL, NAN_2)
+F32_FORMS(OP3, OP3_RARE, div, DIV)
+OP2(div_f64, double, double, double, a[l] / b[l])
+F32_FORMS(FMA_OP3, FMA_RARE, fma, FMA32)
+F64_FORM(FMA_RARE, fma, FMA64, NAN_3)
 
 ptx_op_fn *PTX_V(select_half)(const struct ptx_inst *in);
 
@@ -148,12 +306,16 @@ SELECTOR(float_div)
 }
 
 /* --- abs, neg, copysign, min, max, testp --- */
-OP1(abs_f32, uint32_t, uint32_t, a[l] & 0x7fffffffu)
-OP1(abs_ftz, uint32_t, float, to_bits(ftz(a[l])) & 0x7fffffffu)
-OP1(abs_f64, uint64_t, uint64_t, a[l] & 0x7fffffffffffffffull)
-OP1(neg_f32, uint32_t, uint32_t, a[l] ^ 0x80000000u)
-OP1(neg_ftz, uint32_t, float, to_bits(ftz(a[l])) ^ 0x80000000u)
-OP1(neg_f64, uint64_t, uint64_t, a[l] ^ 0x8000000000000000ull)
+#define NUM(x, bits) ((x) == (x) ? (bits) : 0x7fffffffu)
+OP1(abs_f32, uint32_t, float, NUM(a[l], to_bits(a[l]) & 0x7fffffffu))
+OP1(abs_ftz, uint32_t, float, NUM(a[l], to_bits(ftz(a[l])) & 0x7fffffffu))
+OP1(neg_f32, uint32_t, float, NUM(a[l], to_bits(a[l]) ^ 0x80000000u))
+OP1(neg_ftz, uint32_t, float, NUM(a[l], to_bits(ftz(a[l])) ^ 0x80000000u))
+/* a NaN keeps its sign */
+OP1(abs_f64, uint64_t, double,
+    a[l] == a[l] ? to_bits64(a[l]) & ~(1ull << 63) : to_bits64(a[l]) | QUIET64)
+OP1(neg_f64, uint64_t, double,
+    a[l] == a[l] ? to_bits64(a[l]) ^ 1ull << 63 : to_bits64(a[l]) | QUIET64)
 SELECTOR(float_abs)
 {
     return IS_HALF           ? half(in)
@@ -213,20 +375,15 @@ static inline float xorsign32(float r, float x, float y)
 
 static inline double minmax64(double x, double y, bool want_max)
 {
-    uint64_t xb, yb, bits;
+    uint64_t xb = to_bits64(x), yb = to_bits64(y);
 
-    memcpy(&xb, &x, 8);
-    memcpy(&yb, &y, 8);
     if (x != x)
-        return canon64(y);
+        return quiet64(y);
     if (y != y)
         return x;
     if (x == y)
-        bits = want_max ? (xb & yb) : (xb | yb);
-    else
-        bits = (x < y) != want_max ? xb : yb;
-    memcpy(&x, &bits, 8);
-    return x;
+        return from_bits64(want_max ? (xb & yb) : (xb | yb));
+    return (x < y) != want_max ? x : y;
 }
 
 #define MINMAX_FORMS(n, M)                                                                         \
@@ -318,43 +475,42 @@ SELECTOR(testp)
 }
 
 /* --- rcp, sqrt, rsqrt: .rn and friends exact, .approx close --- */
-#define RCP(x)   canon(1.0f / (x))
-#define SQRT(x)  canon(__builtin_sqrtf(x))
-#define RSQRT(x) canon((float)(1.0 / __builtin_sqrt((double)(x))))
+#define RCP(x)           canon(1.0f / (x))
+#define SQRT(x)          canon(__builtin_sqrtf(x))
+#define RSQRT(x)         canon((float)(1.0 / __builtin_sqrt((double)(x))))
+#define INVERSE(x, y, z) (1.0f / (x))
+#define VINVERSE         INVERSE
+FLUSHED(rcp, INVERSE)
 OP1(rcp_f32, float, float, RCP(a[l]))
-OP1(rcp_ftz, float, float, ftz(RCP(ftz(a[l]))))
-OP1(rcp_f64, double, double, canon64(1.0 / a[l]))
+OP3_RARE(rcp_ftz, float, INVERSE, FTZ, IS_LEAST, rcp_flushed, FTZ_CANON)
+OP1(rcp_f64, double, double, 1.0 / a[l])
 OP1(sqrt_f32, float, float, SQRT(a[l]))
 OP1(sqrt_ftz, float, float, ftz(SQRT(ftz(a[l]))))
-OP1(sqrt_f64, double, double, canon64(__builtin_sqrt(a[l])))
+OP1(sqrt_f64, double, double, __builtin_sqrt(a[l]))
 OP1(rsqrt_f32, float, float, RSQRT(a[l]))
 OP1(rsqrt_ftz, float, float, ftz(RSQRT(ftz(a[l]))))
-OP1(rsqrt_f64, double, double, canon64(1.0 / __builtin_sqrt(a[l])))
+OP1(rsqrt_f64, double, double, 1.0 / __builtin_sqrt(a[l]))
 
-/* rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: the upper half of the result only (PTX ISA: 20 bits of mantissa). */
+/*
+ * rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: the upper half of the operand gives the upper half of the result (PTX ISA:
+ * 20 bits of mantissa), a NaN with all bits set.
+ */
 static inline double upper(double x)
 {
-    uint64_t bits;
+    uint64_t bits = to_bits64(x);
 
-    memcpy(&bits, &x, 8);
     if (!(bits >> 52 & 0x7ff))
         bits &= 1ull << 63;
-    bits &= 0xffffffff00000000ull;
-    memcpy(&x, &bits, 8);
-    return x;
+    return from_bits64(x == x ? bits & ~0ull << 32 : 0x7fffffffull << 32);
 }
 static inline double upper_in(double x)
 {
-    uint64_t bits;
+    uint64_t bits = to_bits64(x) & ~0ull << 32;
 
-    memcpy(&bits, &x, 8);
-    if (!(bits >> 52 & 0x7ff))
-        bits &= 1ull << 63;
-    memcpy(&x, &bits, 8);
-    return x;
+    return from_bits64(bits >> 52 & 0x7ff ? bits : bits & 1ull << 63);
 }
-OP1(rcp_approx_f64, double, double, upper(canon64(1.0 / upper_in(a[l]))))
-OP1(rsqrt_approx_f64, double, double, upper(canon64(1.0 / __builtin_sqrt(upper_in(a[l])))))
+OP1(rcp_approx_f64, double, double, upper(1.0 / upper_in(a[l])))
+OP1(rsqrt_approx_f64, double, double, upper(1.0 / __builtin_sqrt(upper_in(a[l]))))
 
 SELECTOR(rcp)
 {

@@ -59,9 +59,10 @@ static inline double finish(double r, uint32_t form)
 
 static inline uint32_t narrow_f16(double r, uint32_t form)
 {
-    uint32_t h = f64_to_half(finish(r, form), PTX_RN);
-
-    return form & FORM_FTZ ? half_ftz(h) : h;
+    r = finish(r, form);
+    if ((form & FORM_FTZ) && fabs(r) < 0x1.ffep-15) /* what rounds to less than the least normal */
+        r = copysign(0.0, r);
+    return f64_to_half(r, PTX_RN);
 }
 
 static inline uint32_t narrow_bf16(double r, uint32_t form)
@@ -137,15 +138,27 @@ SCALAR(bfma_relu, bf16, h_fma, FORM_RELU)
 SCALAR(bex2, bf16, h_ex2, 0)
 SCALAR(btanh, bf16, h_tanh, 0)
 
-/* abs, neg: sign bits only; NaN stays a NaN. */
-#define SIGN(name, EXPR1, EXPR2)                                                                   \
-    OP1(name##_1, uint32_t, uint32_t, EXPR1)                                                       \
-    OP1(name##_2, uint32_t, uint32_t, EXPR2)
-#define FTZ2(x) (half_ftz((x)&0xffff) | half_ftz((x) >> 16) << 16)
-SIGN(habs, a[l] & 0x7fff, a[l] & 0x7fff7fff)
-SIGN(hneg, a[l] ^ 0x8000, a[l] ^ 0x80008000)
-SIGN(habs_ftz, half_ftz(a[l]) & 0x7fff, FTZ2(a[l]) & 0x7fff7fff)
-SIGN(hneg_ftz, half_ftz(a[l]) ^ 0x8000, FTZ2(a[l]) ^ 0x80008000)
+/* abs, neg: a NaN becomes the canonical one. */
+static inline uint32_t sign_one(uint32_t h, bool negate, uint32_t infinity, uint32_t form)
+{
+    h &= 0xffff;
+    if ((h & 0x7fff) > infinity)
+        return HALF_NAN;
+    if (form & FORM_FTZ)
+        h = half_ftz(h);
+    return negate ? h ^ 0x8000 : h & 0x7fff;
+}
+
+#define SIGN(name, NEGATE, INF, FORM)                                                              \
+    OP1(name##_1, uint32_t, uint32_t, sign_one(a[l], NEGATE, INF, FORM))                           \
+    OP1(name##_2, uint32_t, uint32_t,                                                              \
+        sign_one(a[l], NEGATE, INF, FORM) | sign_one(a[l] >> 16, NEGATE, INF, FORM) << 16)
+SIGN(habs, false, 0x7c00, 0)
+SIGN(hneg, true, 0x7c00, 0)
+SIGN(habs_ftz, false, 0x7c00, FORM_FTZ)
+SIGN(hneg_ftz, true, 0x7c00, FORM_FTZ)
+SIGN(babs, false, 0x7f80, 0)
+SIGN(bneg, true, 0x7f80, 0)
 
 /* min, max on the bits: sign-magnitude order; NaN loses unless .NaN; -0 < +0. */
 static inline int32_t order(uint32_t h)
@@ -236,8 +249,8 @@ static ptx_op_fn *select_bf16(const struct ptx_inst *in, bool packed)
     case PTX_OP_sub: return PAIR(bsub);
     case PTX_OP_mul: return PAIR(bmul);
     case PTX_OP_fma: return HAS(relu) ? PAIR(bfma_relu) : PAIR(bfma);
-    case PTX_OP_abs: return PAIR(habs);
-    case PTX_OP_neg: return PAIR(hneg);
+    case PTX_OP_abs: return PAIR(babs);
+    case PTX_OP_neg: return PAIR(bneg);
     case PTX_OP_min: return MINMAX_PICK(bmin);
     case PTX_OP_max: return MINMAX_PICK(bmax);
     case PTX_OP_ex2: return PAIR(bex2);
