@@ -91,6 +91,7 @@ static void add_totals(struct json_object *obj, const struct vgpu_report_totals 
     add_u64(obj, "kernel_ns", totals->kernel_ns);
     add_u64(obj, "bytes_h2d", totals->bytes_h2d);
     add_u64(obj, "bytes_d2h", totals->bytes_d2h);
+    add_u64(obj, "bytes_staged", totals->bytes_staged);
     add_u64(obj, "sleeps", totals->sleeps);
 }
 

@@ -24,6 +24,7 @@ struct vgpu_report_totals {
     uint64_t kernel_ns;
     uint64_t bytes_h2d;
     uint64_t bytes_d2h;
+    uint64_t bytes_staged; /* of both, what the processor moved and not the GPU */
     uint64_t sleeps;
 };
 

@@ -109,10 +109,11 @@ static void show_vm_stats(struct json_object *vm)
            vgpu_json_u64(vm, "contexts_lost"), vgpu_json_u64(vm, "buffers"),
            vgpu_json_u64(vm, "buffer_bytes") / 1024);
     printf("  commands %" PRIu64 " (%" PRIu64 " failed), kernels %" PRIu64 " in %" PRIu64
-           " us, copied in %" PRIu64 " KiB, out %" PRIu64 " KiB\n",
+           " us, copied in %" PRIu64 " KiB, out %" PRIu64 " KiB (staged %" PRIu64 " KiB)\n",
            vgpu_json_u64(vm, "commands"), vgpu_json_u64(vm, "command_errors"),
            vgpu_json_u64(vm, "kernels"), vgpu_json_u64(vm, "kernel_ns") / 1000,
-           vgpu_json_u64(vm, "bytes_h2d") / 1024, vgpu_json_u64(vm, "bytes_d2h") / 1024);
+           vgpu_json_u64(vm, "bytes_h2d") / 1024, vgpu_json_u64(vm, "bytes_d2h") / 1024,
+           vgpu_json_u64(vm, "bytes_staged") / 1024);
     printf("  admin commands %" PRIu64 ", guest errors %" PRIu64 ", messages %" PRIu64 " (%" PRIu64
            " refused)\n",
            vgpu_json_u64(vm, "admin_commands"), vgpu_json_u64(vm, "guest_errors"),

@@ -28,6 +28,7 @@ void vm_totals_add(struct vgpu_report_totals *totals, const struct vgpu_xstats *
     totals->kernel_ns += stat_load(&stats->kernel_ns);
     totals->bytes_h2d += stat_load(&stats->bytes_h2d);
     totals->bytes_d2h += stat_load(&stats->bytes_d2h);
+    totals->bytes_staged += stat_load(&stats->bytes_staged);
     totals->sleeps += stat_load(&stats->sleeps);
 }
 
@@ -68,6 +69,7 @@ static void report_add(struct vgpu_report_totals *to, const struct vgpu_report_t
     to->kernel_ns += from->kernel_ns;
     to->bytes_h2d += from->bytes_h2d;
     to->bytes_d2h += from->bytes_d2h;
+    to->bytes_staged += from->bytes_staged;
     to->sleeps += from->sleeps;
 }
 

@@ -58,6 +58,14 @@ struct vgpu_exec_config {
     void *opaque;
 };
 
+/* What a context has used so far. */
+struct vgpu_exec_usage {
+    uint64_t kernel_ns; /* time in kernels */
+    uint64_t kernels;   /* finished */
+    /* What the processor, not the GPU, moved out of or into guest memory for COPY_H2D and COPY_D2H. */
+    uint64_t bytes_staged;
+};
+
 enum vgpu_submit_result {
     VGPU_SUBMIT_DONE,   /* job->status is set, the job is the caller's again */
     VGPU_SUBMIT_QUEUED, /* poll() will return it */
@@ -127,8 +135,7 @@ struct vgpu_exec_ops {
 
     /* The sticky fault, if there is one. */
     bool (*fault)(struct vgpu_exec *exec, struct vgpu_exec_fault *fault);
-    /* Nanoseconds spent in kernels so far, and kernels finished. */
-    void (*usage)(struct vgpu_exec *exec, uint64_t *kernel_ns, uint64_t *kernels);
+    void (*usage)(struct vgpu_exec *exec, struct vgpu_exec_usage *usage);
     /* Stop running kernels soon: they end with VGPU_ST_TIMEOUT.  From any thread. */
     void (*cancel)(struct vgpu_exec *exec);
 };

@@ -215,15 +215,16 @@ static void stat_store(uint64_t *counter, uint64_t value)
 
 static void process_publish_stats(struct exec_process *p)
 {
-    uint64_t kernel_ns = 0, kernels = 0;
+    struct vgpu_exec_usage usage;
 
-    p->ops->usage(p->exec, &kernel_ns, &kernels);
+    p->ops->usage(p->exec, &usage);
     stat_store(&p->stats->commands, p->ring.completions);
     stat_store(&p->stats->errors, p->dispatch.errors);
     stat_store(&p->stats->doorbells, p->doorbells);
     stat_store(&p->stats->interrupts, p->ring.interrupts);
-    stat_store(&p->stats->kernels, kernels);
-    stat_store(&p->stats->kernel_ns, kernel_ns);
+    stat_store(&p->stats->kernels, usage.kernels);
+    stat_store(&p->stats->kernel_ns, usage.kernel_ns);
+    stat_store(&p->stats->bytes_staged, usage.bytes_staged);
     stat_store(&p->stats->bytes_h2d, p->dispatch.bytes_h2d);
     stat_store(&p->stats->bytes_d2h, p->dispatch.bytes_d2h);
     stat_store(&p->stats->sleeps, p->sleeps);

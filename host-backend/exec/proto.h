@@ -161,7 +161,8 @@ struct vgpu_xstats {
     uint64_t sleeps;         /* times the drain went to sleep */
     uint64_t mem_held;       /* device memory, bytes */
     uint64_t modules;
-    uint64_t rsvd[5];
+    uint64_t bytes_staged;   /* of bytes_h2d and bytes_d2h, what the processor moved */
+    uint64_t rsvd[4];
 };
 
 #endif /* VGPU_EXEC_PROTO_H */

@@ -74,6 +74,9 @@ void fx_account(unsigned int i, struct fx_account *account)
         account->doorbells = number(vm, "doorbells");
         account->interrupts = number(vm, "interrupts");
         account->kernels = number(vm, "kernels");
+        account->bytes_h2d = number(vm, "bytes_h2d");
+        account->bytes_d2h = number(vm, "bytes_d2h");
+        account->bytes_staged = number(vm, "bytes_staged");
         read_contexts(vm, account);
     } else {
         ck_assert_msg(!account->attached, "vm%u is attached and does not answer", i);

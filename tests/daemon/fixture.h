@@ -94,6 +94,7 @@ struct fx_account {
     uint64_t doorbells;
     uint64_t interrupts;
     uint64_t kernels;
+    uint64_t bytes_h2d, bytes_d2h, bytes_staged;
     pid_t vm_pid;
     pid_t exec_pid[VGPU_MAX_CONTEXTS]; /* by context; 0: none */
 };

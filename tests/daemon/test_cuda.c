@@ -526,6 +526,72 @@ START_TEST(a_full_stream_holds_back_nobody_and_drops_nothing)
 }
 END_TEST
 
+/* ---- Who moves the bytes ---- */
+
+/* How many bytes of what was copied the processor moved since `from`, once all of `bytes` are counted. */
+static uint64_t staged_since(const struct fx_account *from, uint64_t bytes)
+{
+    uint64_t deadline = gs_deadline(GS_TIMEOUT_MS);
+    struct fx_account now;
+
+    for (;;) {
+        fx_account(0, &now);
+        if (now.bytes_h2d + now.bytes_d2h == from->bytes_h2d + from->bytes_d2h + bytes)
+            return now.bytes_staged - from->bytes_staged;
+        ck_assert_msg(gs_now_ns() < deadline, "%llu + %llu bytes are counted",
+                      (unsigned long long)now.bytes_h2d, (unsigned long long)now.bytes_d2h);
+        poll(NULL, 0, 2);
+    }
+}
+
+/* There and back, compared; how many bytes the processor moved for it. */
+static uint64_t staged_by(struct gs_ctx *ctx, struct gs_buf *buf, uint64_t dev, uint32_t bytes)
+{
+    struct fx_account before;
+
+    fx_account(0, &before);
+    for (uint32_t i = 0; i < bytes; i++)
+        buf->ptr[i] = (uint8_t)(i * 11 + (i >> 8) + bytes);
+    fx_ok(gs_copy_h2d(ctx, dev, buf, 0, bytes));
+    memset(buf->ptr, 0xee, bytes);
+    fx_ok(gs_copy_d2h(ctx, buf, 0, dev, bytes));
+    for (uint32_t i = 0; i < bytes; i++)
+        ck_assert_uint_eq(buf->ptr[i], (uint8_t)(i * 11 + (i >> 8) + bytes));
+    return staged_since(&before, 2 * (uint64_t)bytes);
+}
+
+START_TEST(the_processor_moves_nothing_that_the_gpu_can_reach)
+{
+    const uint32_t many = 4 * BIG; /* in more pieces than are registered, when scattered */
+    struct gs_buf buf, scattered, refused;
+    struct gs_ctx *ctx = planned("cuMemHostRegister_v2:2+:801");
+    uint64_t dev;
+
+    fx_ok(gs_mem_alloc(ctx, many, &dev));
+    fx_ok(gs_buf_create(ctx, BIG, 5, VGPU_BUF_FLAGS, &buf));
+    fx_ok(gs_buf_create(ctx, many, 0, VGPU_BUF_FLAGS | GS_BUF_SCATTER, &scattered));
+    fx_ok(gs_buf_create(ctx, BIG, 0, VGPU_BUF_FLAGS, &refused));
+    /* Too small to be registered for: both ways staged; then not even these. */
+    ck_assert_uint_eq(staged_by(ctx, &buf, dev, SMALL), 2 * SMALL);
+    ck_assert_uint_eq(staged_by(ctx, &buf, dev, BIG), 0);
+    ck_assert_uint_eq(staged_by(ctx, &buf, dev, SMALL), 0);
+    ck_assert_uint_eq(staged_by(ctx, &scattered, dev, many), 2 * (uint64_t)many);
+    /* The driver refuses from its second registration on. */
+    ck_assert_uint_eq(staged_by(ctx, &refused, dev, BIG), 2 * BIG);
+    ck_assert_uint_eq(staged_by(ctx, &buf, dev, BIG), 0);
+    fx_ok(gs_buf_destroy(&buf));
+    fx_ok(gs_buf_destroy(&scattered));
+    fx_ok(gs_buf_destroy(&refused));
+    fx_ok(gs_ctx_destroy(ctx));
+}
+END_TEST
+
+static void setup_attached_cuda(void)
+{
+    setup_cuda();
+    fx_attach(0);
+}
+
 static Suite *cuda_suite(void)
 {
     Suite *s = suite_create("cuda");
@@ -546,6 +612,8 @@ static Suite *cuda_suite(void)
     tcase_add_test(tc, a_sleeping_drain_learns_of_a_sticky_error);
     tc = fx_tcase(s, "quota", setup_heavy_contexts);
     tcase_add_test(tc, a_context_pays_for_itself);
+    tc = fx_tcase(s, "copies", setup_attached_cuda);
+    tcase_add_test(tc, the_processor_moves_nothing_that_the_gpu_can_reach);
     tc = fx_tcase(s, "pressure", setup_patient_cuda);
     tcase_add_test(tc, a_full_stream_holds_back_nobody_and_drops_nothing);
     return s;

@@ -126,6 +126,17 @@ static void *copy_loop(void *arg)
     return NULL;
 }
 
+/* Until a copy has been there. */
+static void wait_for_byte(const uint8_t *byte, uint8_t want)
+{
+    uint64_t deadline = gs_deadline(GS_TIMEOUT_MS);
+
+    while (__atomic_load_n(byte, __ATOMIC_ACQUIRE) != want) {
+        ck_assert_msg(gs_now_ns() < deadline, "no copy arrived");
+        poll(NULL, 0, 1);
+    }
+}
+
 /* A range registered as a buffer is unmapped while copies into it run and another context
  * pumps: the buffer is revoked, its memory is not written once the unmap was answered,
  * and no other completion goes astray. */
@@ -148,7 +159,6 @@ START_TEST(dma_unmap_under_load_revokes_the_buffer_alone)
     fx_ok(gs_memset(copier, m.dev, 0x77, 1, EXTRA_BYTES));
     for (int round = 0; round < VGPUD_CYCLES(30, 8); round++) {
         struct vgpu_sg_entry sg = {EXTRA_DMA, EXTRA_BYTES};
-        uint64_t deadline = gs_deadline(GS_TIMEOUT_MS);
         int rc;
 
         fx_is(gs_vfu_dma_map(&vm->vfu, EXTRA_DMA, EXTRA_BYTES, fd, 0, 3), 0);
@@ -159,11 +169,7 @@ START_TEST(dma_unmap_under_load_revokes_the_buffer_alone)
         m.rc = 0;
         ck_assert_int_eq(pthread_create(&thread, NULL, copy_loop, &m), 0);
         fx_pump(fx.ctx[0], 300 + 17 * (uint32_t)round);
-        /* At least one copy has been there. */
-        while (__atomic_load_n(&extra[EXTRA_BYTES - 1], __ATOMIC_ACQUIRE) != 0x77 &&
-               gs_now_ns() < deadline)
-            poll(NULL, 0, 1);
-        ck_assert_msg(gs_now_ns() < deadline, "round %d: no copy arrived", round);
+        wait_for_byte(&extra[EXTRA_BYTES - 1], 0x77);
         fx_is(gs_vfu_dma_unmap(&vm->vfu, EXTRA_DMA, EXTRA_BYTES), 0);
         memset(extra, 0x22, EXTRA_BYTES);
         fx_pump(fx.ctx[0], 300);
@@ -180,6 +186,44 @@ START_TEST(dma_unmap_under_load_revokes_the_buffer_alone)
     fx_ok(gs_ctx_destroy(copier));
     munmap(extra, EXTRA_BYTES);
     close(fd);
+}
+END_TEST
+
+/* A program lets go of a buffer that its own copies are using: those end well or are refused, and once
+ * that was answered the memory is the program's alone. */
+START_TEST(unregistering_under_load_waits_for_the_copies)
+{
+    struct gs_vm *vm = fx.vm[0];
+    struct mover m = {.ctx = fx.ctx[0]};
+    struct gs_ctx *other;
+    pthread_t thread;
+
+    fx_ok(gs_ctx_create(vm, NULL, &other));
+    fx_ok(gs_mem_alloc(m.ctx, EXTRA_BYTES, &m.dev));
+    fx_ok(gs_memset(m.ctx, m.dev, 0x77, 1, EXTRA_BYTES));
+    for (int round = 0; round < VGPUD_CYCLES(30, 8); round++) {
+        struct gs_buf buf;
+
+        fx_ok(gs_buf_create(m.ctx, EXTRA_BYTES, 0, VGPU_BUF_FLAGS, &buf));
+        memset(buf.ptr, 0x11, EXTRA_BYTES);
+        m.buf = buf.id;
+        atomic_store(&m.stop, false);
+        m.copied = m.refused = 0;
+        m.rc = 0;
+        ck_assert_int_eq(pthread_create(&thread, NULL, copy_loop, &m), 0);
+        wait_for_byte(&buf.ptr[EXTRA_BYTES - 1], 0x77);
+        fx_ok(gs_buf_unregister_raw(vm, m.ctx->id, buf.id));
+        memset(buf.ptr, 0x22, EXTRA_BYTES);
+        fx_works(other);
+        atomic_store(&m.stop, true);
+        pthread_join(thread, NULL);
+        ck_assert_msg(m.rc == 0 || m.rc == VGPU_ST_BAD_BUFFER, "round %d: %s", round,
+                      fx_status_name(m.rc));
+        ck_assert_msg(fx_first_other(buf.ptr, EXTRA_BYTES, 0x22) == EXTRA_BYTES,
+                      "round %d: memory was written after the answer", round);
+        gs_buf_forget(&buf);
+    }
+    fx_works(m.ctx);
 }
 END_TEST
 
@@ -389,6 +433,7 @@ static Suite *load_suite(void)
     tc = fx_tcase(s, "changes", fx_setup_cpu);
     tcase_add_test(tc, eventfd_swap_under_load_loses_no_interrupt);
     tcase_add_test(tc, dma_unmap_under_load_revokes_the_buffer_alone);
+    tcase_add_test(tc, unregistering_under_load_waits_for_the_copies);
     tc = fx_tcase(s, "isolation", fx_setup_two);
     tcase_add_test(tc, two_vms_compute_side_by_side);
     tcase_add_test(tc, memory_never_shows_another_vms_data);

@@ -261,10 +261,11 @@ static bool cpu_fault(struct vgpu_exec *e, struct vgpu_exec_fault *fault)
     return true;
 }
 
-static void cpu_usage(struct vgpu_exec *e, uint64_t *kernel_ns, uint64_t *kernels)
+static void cpu_usage(struct vgpu_exec *e, struct vgpu_exec_usage *usage)
 {
-    *kernel_ns = __atomic_load_n(&e->kernel_ns, __ATOMIC_RELAXED);
-    *kernels = __atomic_load_n(&e->kernels, __ATOMIC_RELAXED);
+    *usage = (struct vgpu_exec_usage){__atomic_load_n(&e->kernel_ns, __ATOMIC_RELAXED),
+                                      __atomic_load_n(&e->kernels, __ATOMIC_RELAXED),
+                                      __atomic_load_n(&e->bytes_staged, __ATOMIC_RELAXED)};
 }
 
 static void cpu_cancel(struct vgpu_exec *e)

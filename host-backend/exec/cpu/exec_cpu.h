@@ -84,6 +84,7 @@ struct vgpu_exec {
     uint16_t fault_status; /* atomic, written once, after `fault` */
     int cancel;            /* atomic */
     uint64_t kernels;      /* atomic */
+    uint64_t bytes_staged; /* atomic */
     uint64_t kernel_ns;    /* atomic */
     uint64_t unreturned;   /* atomic: quota bytes freed by another thread than the drain's */
     struct vgpu_exec_fault fault;

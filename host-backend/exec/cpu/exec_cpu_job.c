@@ -34,7 +34,10 @@ static uint16_t job_copy(struct vgpu_exec *e, const struct vgpu_job *job)
         rc = vgpu_gbuf_read(c->buf, c->buf_off, dev, c->bytes);
     else
         rc = vgpu_gbuf_write(c->buf, c->buf_off, dev, c->bytes);
-    return rc < 0 ? VGPU_ST_HOST_ERROR : VGPU_ST_OK;
+    if (rc < 0)
+        return VGPU_ST_HOST_ERROR;
+    __atomic_fetch_add(&e->bytes_staged, c->bytes, __ATOMIC_RELAXED);
+    return VGPU_ST_OK;
 }
 
 static uint16_t job_copy_d2d(struct vgpu_exec *e, const struct vgpu_job *job)

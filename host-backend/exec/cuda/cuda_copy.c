@@ -224,6 +224,7 @@ static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_stream *stream,
     if (to_device) {
         if (vgpu_gbuf_read(copy->buf, copy->buf_off + slot->off, slot->memory, slot->bytes) < 0)
             return CUDA_ERROR_UNKNOWN;
+        exec->bytes_staged += slot->bytes;
         result = exec->cu.cuMemcpyHtoDAsync_v2(dev, slot->memory, slot->bytes, stream->cu);
     } else {
         result = exec->cu.cuMemcpyDtoHAsync_v2(slot->memory, dev, slot->bytes, stream->cu);
@@ -239,7 +240,8 @@ static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_stream *stream,
 }
 
 /* The slot's transfer has ended: take what it brought. */
-static CUresult slot_land(struct cuda_staged *staged, struct cuda_bounce_slot *slot)
+static CUresult slot_land(struct vgpu_exec *exec, struct cuda_staged *staged,
+                          struct cuda_bounce_slot *slot)
 {
     const struct vgpu_job_copy *copy = &staged->job->u.copy;
 
@@ -248,6 +250,7 @@ static CUresult slot_land(struct cuda_staged *staged, struct cuda_bounce_slot *s
         return CUDA_SUCCESS;
     if (vgpu_gbuf_write(copy->buf, copy->buf_off + slot->off, slot->memory, slot->bytes) < 0)
         return CUDA_ERROR_UNKNOWN;
+    exec->bytes_staged += slot->bytes;
     staged->landed += slot->bytes;
     return CUDA_SUCCESS;
 }
@@ -279,7 +282,7 @@ bool cuda_copy_advance(struct vgpu_exec *exec, struct cuda_stream *stream, CUres
                 return false;
             if (how != CUDA_SUCCESS)
                 break;
-            how = slot_land(staged, slot);
+            how = slot_land(exec, staged, slot);
             if (how != CUDA_SUCCESS)
                 break;
         }

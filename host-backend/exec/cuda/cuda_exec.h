@@ -216,7 +216,7 @@ struct vgpu_exec {
     struct cuda_fifo done; /* for poll() */
     bool faulted;
     struct vgpu_exec_fault fault;
-    uint64_t kernel_ns, kernels;
+    uint64_t kernel_ns, kernels, bytes_staged;
     int32_t priority_least, priority_greatest;
     struct vgpu_device_props props;
 };

@@ -298,14 +298,13 @@ static bool cuda_fault(struct vgpu_exec *exec, struct vgpu_exec_fault *fault)
     return exec->faulted;
 }
 
-static void cuda_usage(struct vgpu_exec *exec, uint64_t *kernel_ns, uint64_t *kernels)
+static void cuda_usage(struct vgpu_exec *exec, struct vgpu_exec_usage *usage)
 {
     uint64_t now = cuda_now_ns();
 
-    *kernel_ns = exec->kernel_ns;
+    *usage = (struct vgpu_exec_usage){exec->kernel_ns, exec->kernels, exec->bytes_staged};
     for (const struct cuda_stream *s = exec->busy; s; s = s->next_busy)
-        *kernel_ns += now - s->busy_since_ns;
-    *kernels = exec->kernels;
+        usage->kernel_ns += now - s->busy_since_ns;
 }
 
 static void cuda_cancel(struct vgpu_exec *exec)

@@ -353,10 +353,9 @@ static bool null_fault(struct vgpu_exec *e, struct vgpu_exec_fault *fault)
     return false;
 }
 
-static void null_usage(struct vgpu_exec *e, uint64_t *kernel_ns, uint64_t *kernels)
+static void null_usage(struct vgpu_exec *e, struct vgpu_exec_usage *usage)
 {
-    *kernel_ns = 0;
-    *kernels = e->kernels;
+    *usage = (struct vgpu_exec_usage){.kernels = e->kernels};
 }
 
 static void null_cancel(struct vgpu_exec *e)
