@@ -31,10 +31,15 @@ class Backend:
             tap.diagnose(self.log())
             raise
 
-    def vm(self):
-        """The domain's account, None while vgpud does not answer."""
+    def vms(self):
+        """The accounts of all VMs, None while vgpud does not answer."""
         status, output = self.dom0.run(f"vgpuctl --control {self.control} --json stats")
-        return json.loads(output)["vms"][0] if status == 0 else None
+        return json.loads(output)["vms"] if status == 0 else None
+
+    def vm(self):
+        """The domain's account, None while there is none."""
+        vms = self.vms()
+        return vms[0] if vms else None
 
     def wait_vm(self, condition, what, timeout_s=WAIT_S):
         """Wait until the account meets the condition; the account."""
@@ -51,9 +56,12 @@ class Backend:
                      "holds nothing", timeout_s)
 
     def wait_detached(self, timeout_s=WAIT_S):
-        """No process serves the domain any more."""
-        self.wait_vm(lambda vm: not vm["attached"] and vm["vm_processes"] == 0,
-                     "let go", timeout_s)
+        """The domain is gone, so vgpud has forgotten its VM: no process serves it any more."""
+        def look():
+            if self.process.done():
+                tap.fail(f"vgpud has ended:\n{self.log()}")
+            return self.vms() == []
+        poll(look, timeout_s, f"VM of domain {self.domid}: forgotten", interval_s=0.3)
 
     def stop(self):
         """End vgpud the regular way, and insist that this works."""
