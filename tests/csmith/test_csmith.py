@@ -130,7 +130,7 @@ for each in range(FIRST, FIRST + SEEDS):
 def enough():
     tap.diagnose(f"compared: {compared}")
     for name in compilers():
-        tap.true(compared.get(name, 0) * 4 >= SEEDS, f"{name}: a quarter of the programs at least")
+        tap.true(compared.get(name, 0) * 8 >= SEEDS, f"{name}: an eighth of the programs at least")
 
 
 if __name__ == "__main__":

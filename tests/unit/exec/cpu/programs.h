@@ -28,6 +28,11 @@ struct program {
     int whole;        /* n is always PROGRAM_WORDS */
 };
 
-extern const struct program programs_sorting[], programs_sync[]; /* end with a name of NULL */
+/* Each ends with a name of NULL. */
+extern const struct program programs_sorting[], programs_sync[], programs_hashes[];
+extern const struct program programs_numeric[], programs_warps[], programs_modern[];
+
+/* The references of programs_hashes are held against published vectors. */
+void programs_hashes_check(void);
 
 #endif

@@ -24,6 +24,10 @@ static const struct {
 } files[] = {
     {"sorting", programs_sorting, {"clang", "nvcc"}, 0},
     {"sync", programs_sync, {"clang", "nvcc"}, 0},
+    {"hashes", programs_hashes, {"clang", "nvcc"}, 0},
+    {"numeric", programs_numeric, {"clang", "nvcc"}, 1},
+    {"warps", programs_warps, {"clang", "nvcc"}, 0},
+    {"modern", programs_modern, {NULL, "nvcc"}, 0},
 };
 
 #define FILES ((int)(sizeof(files) / sizeof(files[0])))
@@ -105,6 +109,12 @@ START_TEST(program_gives_what_c_gives)
 }
 END_TEST
 
+START_TEST(hashes_give_what_their_authors_published)
+{
+    programs_hashes_check();
+}
+END_TEST
+
 static Suite *ptx_programs_suite(void)
 {
     Suite *s = suite_create("ptx_programs");
@@ -112,6 +122,7 @@ static Suite *ptx_programs_suite(void)
 
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, program_gives_what_c_gives, 0, FILES * 4);
+    tcase_add_test(tc, hashes_give_what_their_authors_published);
     suite_add_tcase(s, tc);
     return s;
 }
