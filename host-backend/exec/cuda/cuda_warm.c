@@ -90,7 +90,11 @@ static CUresult warm_add(struct vgpu_exec *exec, struct warm *warm, CUfunction f
         result = cu->cuEventCreate(&warm->done, CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
     if (result == CUDA_SUCCESS)
         result = cu->cuEventRecord(warm->done, exec->chores);
-    return result == CUDA_SUCCESS ? cu->cuEventSynchronize(warm->done) : result;
+    if (result == CUDA_SUCCESS)
+        return cu->cuEventSynchronize(warm->done);
+    /* What was queued before the call that failed still uses the memory, which goes next. */
+    (void)cu->cuStreamSynchronize(exec->chores);
+    return result;
 }
 
 /* The module goes last: tests count driver calls from there on. */
