@@ -30,7 +30,7 @@ EXAMPLES = ("vecadd -n 1024", "vecadd -n 100000", "saxpy", "matmul -n 64", "redu
 AT_ONCE = ("vecadd -n 1000000 -r 20", "matmul -n 256 -r 20", "reduce -r 20", "saxpy -n 1000000 -r 20")
 PASSED = re.compile(r"1:(.+) PASSED: (\d+) elements, 0 errors \(CUDA on (.+)\)")
 FIGURE = re.compile(r"([a-z0-9-]+) ([0-9.e+]+) (us|B/s|1/s)")
-KVM_BOOT_S = 40
+KVM_BOOT_S = 20
 KVM_GET_API_VERSION, KVM_CREATE_VM = 0xAE00, 0xAE01
 
 

@@ -112,6 +112,7 @@ def must_fail(plan, stage, *names, **more):
 @tap.test("kernels that compute nothing fail the conformance and the probe")
 def kernels_skipped():
     must_fail("cuLaunchKernel:2+:skip", "conformance", "vectors", "kernels", "add_s32",
+              "random programs", "random block program 3",
               **OPEN)
     must_fail("cuLaunchKernel:0:skip", "probe", "kernel")
 

@@ -92,6 +92,7 @@ struct gpu_side {
     const char *name;
     uint8_t *host; /* page-locked, or a registered buffer of the guest */
     size_t host_bytes;
+    bool plain; /* native: have PTX compiled without optimisation */
     char why[300];
     int (*alloc)(struct gpu_side *side, size_t bytes, uint64_t *addr);
     int (*release)(struct gpu_side *side, uint64_t addr);

@@ -133,12 +133,15 @@ static int native_copy(struct gpu_side *side, uint64_t addr, size_t bytes, bool 
 
 static int native_load(struct gpu_side *side, const char *image, size_t bytes, uint64_t *module)
 {
+    int options[] = {CU_JIT_OPTIMIZATION_LEVEL};
+    void *values[] = {NULL}; /* level 0: the number itself, in a pointer's place */
     CUmodule mod = NULL;
     int ret;
 
     (void)bytes; /* the image ends in NUL */
-    ret = result_of(side, of(side)->cu->cuModuleLoadDataEx(&mod, image, 0, NULL, NULL),
-                    "cuModuleLoadDataEx");
+    ret =
+        result_of(side, of(side)->cu->cuModuleLoadDataEx(&mod, image, side->plain, options, values),
+                  "cuModuleLoadDataEx");
     *module = (uintptr_t)mod;
     return ret;
 }

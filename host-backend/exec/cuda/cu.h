@@ -72,6 +72,7 @@ typedef struct {
     X(CU_JIT_INFO_LOG_BUFFER, 3)                                                                   \
     X(CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, 4)                                                        \
     X(CU_JIT_ERROR_LOG_BUFFER, 5)                                                                  \
+    X(CU_JIT_OPTIMIZATION_LEVEL, 7)                                                                \
     X(CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, 6)                                                       \
     X(CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 0)                                                  \
     X(CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, 1)                                                      \
