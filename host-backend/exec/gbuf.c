@@ -363,6 +363,11 @@ uint64_t vgpu_gbuf_bytes(const struct vgpu_gbuf *buf)
     return buf->bytes;
 }
 
+bool vgpu_gbuf_writable(const struct vgpu_gbuf *buf)
+{
+    return buf->flags & VGPU_BUF_DEVICE_WRITES;
+}
+
 void **vgpu_gbuf_priv(struct vgpu_gbuf *buf)
 {
     return &buf->priv;

@@ -36,9 +36,11 @@ int vgpu_gbuf_write(const struct vgpu_gbuf *buf, uint64_t off, const void *src, 
 int vgpu_gbuf_spans(const struct vgpu_gbuf *buf, uint64_t off, uint64_t bytes,
                     struct vgpu_span *spans, size_t max);
 
-/* Length of the buffer, and a word in which the executor may keep what it knows about it (NULL at
- * first; given up in struct vgpu_exec_ops.buf_detach). */
 uint64_t vgpu_gbuf_bytes(const struct vgpu_gbuf *buf);
+/* Whether the guest lets the device write to it; if not, a mapping here is readable only. */
+bool vgpu_gbuf_writable(const struct vgpu_gbuf *buf);
+/* A word in which the executor may keep what it knows about the buffer (NULL at first; given up in
+ * struct vgpu_exec_ops.buf_detach). */
 void **vgpu_gbuf_priv(struct vgpu_gbuf *buf);
 
 /* A buffer may not be unregistered while jobs use it. */
@@ -77,8 +79,8 @@ struct vgpu_job_launch {
 /* Queued (Q) commands of the ABI, by their opcode. Allocated and freed by the drain;
  * between submit and completion it belongs to the executor. */
 struct vgpu_job {
-    uint16_t opcode;  /* NOP, COPY_*, MEMSET, LAUNCH, EVENT_RECORD, EVENT_WAIT */
-    uint32_t stream;  /* existing; 0 is the default stream */
+    uint16_t opcode; /* NOP, COPY_*, MEMSET, LAUNCH, EVENT_RECORD, EVENT_WAIT */
+    uint32_t stream; /* existing; 0 is the default stream */
     uint32_t sq_idx;
     uint64_t cookie;
     union {

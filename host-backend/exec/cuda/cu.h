@@ -62,6 +62,7 @@ typedef struct {
     X(CU_COMPUTEMODE_EXCLUSIVE_PROCESS, 3)                                                         \
     X(CU_CTX_SCHED_BLOCKING_SYNC, 0x04)                                                            \
     X(CU_CTX_MAP_HOST, 0x08)                                                                       \
+    X(CU_MEMHOSTREGISTER_READ_ONLY, 0x08)                                                          \
     X(CU_STREAM_NON_BLOCKING, 0x1)                                                                 \
     X(CU_EVENT_DEFAULT, 0x0)                                                                       \
     X(CU_EVENT_BLOCKING_SYNC, 0x1)                                                                 \
@@ -97,7 +98,8 @@ typedef struct {
     X(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 75)                                            \
     X(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76)                                            \
     X(CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, 88)                                              \
-    X(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)
+    X(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)                                   \
+    X(CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED, 113)
 
 enum {
 #define VGPU_CU_ENUM(name, value) name = (value),

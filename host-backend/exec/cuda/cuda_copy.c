@@ -3,11 +3,14 @@
  * Copies between guest buffers and the device.
  *
  * Direct: the first copy that names a buffer registers the buffer's memory with CUDA - only
- * that buffer's spans, since whatever is registered can be dereferenced by the context's kernels.  From
- * then on a copy is one asynchronous call per span, by the GPU's own copy engines.
+ * that buffer's pages, since whatever is registered can be dereferenced by the context's kernels.  A mapped
+ * buffer is one piece of this process's memory however many runs of guest memory it is made of (gbuf.h), so from
+ * then on a copy is exactly one asynchronous call, by the GPU's own copy engines.  A buffer that the guest
+ * registered for reading only is mapped so, and registered so (CU_MEMHOSTREGISTER_READ_ONLY): kernels
+ * can't write to it either.  A driver that can't do this has it staged.
  *
- * Staged: for buffers that are not mapped here (Xen), that CUDA refuses to register, or that lie in too
- * many pieces.  Two pinned slots take turns.  To the device: fill a slot from the guest, start its
+ * Staged: for buffers that are not mapped here (Xen, or too many runs) or that CUDA refuses to
+ * register.  Two pinned slots take turns.  To the device: fill a slot from the guest, start its
  * transfer, go on with the other slot.  From the device: start both slots' transfers, write each to
  * the guest when it has arrived.  The drain moves a staged copy on from poll(), never waiting.  Each
  * stream has slots of its own: were they shared, a copy that waits in one stream for
@@ -16,100 +19,68 @@
  * Small copies are staged as well until a buffer has been registered: registering costs more than
  * they do.
  */
-#include <stdlib.h>
 #include <exec/cuda/cuda_exec.h>
 
 #define REGISTER_MIN_BYTES (64u << 10)
 #define PAGE               4096ull
 
-/* What the executor remembers about a guest buffer. */
-struct cuda_buf {
-    bool refused;
-    size_t count;
-    struct vgpu_span spans[CUDA_MAX_SPANS]; /* registered, whole pages */
-};
+/* What the executor remembers of a guest buffer is the address it registered, or this. */
+static char cannot_register;
 
-static void unregister(struct vgpu_exec *exec, struct cuda_buf *known, size_t count)
+/* Register the whole pages around the buffer. */
+static void *register_buf(struct vgpu_exec *exec, const struct vgpu_gbuf *buf)
 {
-    for (size_t i = 0; i < count; i++)
-        exec->cu.cuMemHostUnregister(known->spans[i].ptr);
-}
+    bool writable = vgpu_gbuf_writable(buf);
+    struct vgpu_span span;
+    uintptr_t start, end;
+    CUresult result;
 
-static void register_buf(struct vgpu_exec *exec, struct vgpu_gbuf *buf, struct cuda_buf *known)
-{
-    struct vgpu_span spans[CUDA_MAX_SPANS];
-    int count = vgpu_gbuf_spans(buf, 0, vgpu_gbuf_bytes(buf), spans, CUDA_MAX_SPANS);
-
-    known->refused = true;
-    if (count <= 0)
-        return;
+    if (vgpu_gbuf_spans(buf, 0, vgpu_gbuf_bytes(buf), &span, 1) != 1 ||
+        (!writable && !exec->registers_read_only))
+        return &cannot_register;
+    start = (uintptr_t)span.ptr & ~(PAGE - 1);
+    end = ((uintptr_t)span.ptr + span.bytes + PAGE - 1) & ~(PAGE - 1);
     cuda_guard_enter(exec);
-    for (int i = 0; i < count; i++) {
-        uintptr_t start = (uintptr_t)spans[i].ptr & ~(PAGE - 1);
-        uintptr_t end = ((uintptr_t)spans[i].ptr + spans[i].bytes + PAGE - 1) & ~(PAGE - 1);
-
-        known->spans[i] = (struct vgpu_span){(void *)start, end - start};
-        if (exec->cu.cuMemHostRegister_v2(known->spans[i].ptr, known->spans[i].bytes, 0) !=
-            CUDA_SUCCESS) {
-            unregister(exec, known, (size_t)i);
-            cuda_guard_leave(exec);
-            return;
-        }
-    }
+    result = exec->cu.cuMemHostRegister_v2((void *)start, end - start,
+                                           writable ? 0 : CU_MEMHOSTREGISTER_READ_ONLY);
     cuda_guard_leave(exec);
-    known->count = (size_t)count;
-    known->refused = false;
+    return result == CUDA_SUCCESS ? (void *)start : &cannot_register;
 }
 
 void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf)
 {
-    void **priv = vgpu_gbuf_priv(buf);
-    struct cuda_buf *known = *priv;
+    void **registered = vgpu_gbuf_priv(buf);
 
-    if (!known)
-        return;
-    cuda_guard_enter(exec);
-    unregister(exec, known, known->count);
-    cuda_guard_leave(exec);
-    free(known);
-    *priv = NULL;
+    if (*registered && *registered != &cannot_register) {
+        cuda_guard_enter(exec);
+        exec->cu.cuMemHostUnregister(*registered);
+        cuda_guard_leave(exec);
+    }
+    *registered = NULL;
 }
 
 enum cuda_copy_way cuda_copy_choose(struct vgpu_exec *exec, struct vgpu_job *job)
 {
-    void **priv = vgpu_gbuf_priv(job->u.copy.buf);
-    struct cuda_buf *known = *priv;
+    void **registered = vgpu_gbuf_priv(job->u.copy.buf);
 
-    if (!known) {
+    if (!*registered) {
         if (job->u.copy.bytes < REGISTER_MIN_BYTES)
             return CUDA_COPY_STAGED;
-        known = calloc(1, sizeof(*known));
-        if (!known)
-            return CUDA_COPY_STAGED;
-        *priv = known;
-        register_buf(exec, job->u.copy.buf, known);
+        *registered = register_buf(exec, job->u.copy.buf);
     }
-    return known->refused ? CUDA_COPY_STAGED : CUDA_COPY_DIRECT;
+    return *registered == &cannot_register ? CUDA_COPY_STAGED : CUDA_COPY_DIRECT;
 }
 
 CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream, struct vgpu_job *job)
 {
     const struct vgpu_job_copy *copy = &job->u.copy;
-    struct vgpu_span spans[CUDA_MAX_SPANS];
-    CUresult result = CUDA_SUCCESS;
-    CUdeviceptr dev = copy->dev_addr;
-    int count = vgpu_gbuf_spans(copy->buf, copy->buf_off, copy->bytes, spans, CUDA_MAX_SPANS);
+    struct vgpu_span span;
 
-    if (count < 0)
+    if (vgpu_gbuf_spans(copy->buf, copy->buf_off, copy->bytes, &span, 1) != 1)
         return CUDA_ERROR_INVALID_VALUE;
-    for (int i = 0; i < count && result == CUDA_SUCCESS; i++) {
-        if (job->opcode == VGPU_CMD_COPY_H2D)
-            result = exec->cu.cuMemcpyHtoDAsync_v2(dev, spans[i].ptr, spans[i].bytes, stream->cu);
-        else
-            result = exec->cu.cuMemcpyDtoHAsync_v2(spans[i].ptr, dev, spans[i].bytes, stream->cu);
-        dev += spans[i].bytes;
-    }
-    return result;
+    return job->opcode == VGPU_CMD_COPY_H2D
+               ? exec->cu.cuMemcpyHtoDAsync_v2(copy->dev_addr, span.ptr, span.bytes, stream->cu)
+               : exec->cu.cuMemcpyDtoHAsync_v2(span.ptr, copy->dev_addr, span.bytes, stream->cu);
 }
 
 /* One piece of an overlapping copy, by way of the scratch memory. */

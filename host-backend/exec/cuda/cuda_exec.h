@@ -16,7 +16,7 @@
  * launches costs one event.
  *
  * Copies from and to guest buffers are direct where CUDA accepted the buffer's memory
- * (cuMemHostRegister, of that buffer's spans and nothing else), else they go through one pair of
+ * (cuMemHostRegister, of that buffer's pages and nothing else), else they go through one pair of
  * pinned bounce slots (cuda_copy.c).
  *
  * Locking: the waiters' and the guard's; everything else belongs to the drain thread.
@@ -39,7 +39,6 @@
 #define CUDA_BOUNCE_SLOTS  2
 #define CUDA_BOUNCE_BYTES  (256u << 10)
 #define CUDA_SCRATCH_BYTES (4u << 20)
-#define CUDA_MAX_SPANS     64           /* pieces of one direct copy */
 #define CUDA_BIG_BYTES     (1ull << 20) /* from here CUDA gives an allocation pages of its own */
 #define CUDA_PAGE_BYTES    (2ull << 20) /* what it takes device memory in */
 #define CUDA_STACK_BYTES   (1u << 10)   /* of a thread; the driver's own default, too */
@@ -187,6 +186,7 @@ struct vgpu_exec {
     int wake_fd;  /* eventfd the waiters write */
     int timer_fd; /* fires when the running kernel that has least time left exceeds its deadline */
     int wait_fd;  /* epoll of both: what the drain sleeps on */
+    bool registers_read_only; /* the driver can register memory that this process may only read */
 
     /* memory: sorted by address */
     struct cuda_alloc *allocs;

@@ -124,7 +124,7 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
     const struct vgpu_cu *cu = &exec->cu;
     char text[160];
     CUresult result;
-    int least = 0, greatest = 0, threads = 0;
+    int least = 0, greatest = 0, threads = 0, read_only = 0;
 
     result = cu->cuCtxCreate_v2(&exec->context, CU_CTX_SCHED_BLOCKING_SYNC | CU_CTX_MAP_HOST,
                                 exec->device);
@@ -161,6 +161,11 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
                  vgpu_cu_error(cu, result, text, sizeof(text)));
         return -EIO;
     }
+    /* Unknown to a driver before CUDA 11.1, which then refuses to tell: it can't. */
+    exec->registers_read_only =
+        cu->cuDeviceGetAttribute(&read_only, CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED,
+                                 exec->device) == CUDA_SUCCESS &&
+        read_only;
     exec->local_bytes = CUDA_STACK_BYTES;
     exec->resident_threads = (uint32_t)threads * le32toh(exec->props.multiprocessors);
     return 0;

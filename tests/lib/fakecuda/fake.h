@@ -165,6 +165,7 @@ enum fake_part {
 };
 CUresult fake_use(enum fake_part part);
 uint64_t fake_memory_bytes(void);
+bool fake_registers_read_only(void);
 /* Memory that the context's pool of local memory has grown by. */
 uint64_t fake_local_bytes(const struct CUctx_st *ctx);
 /* Have memory for `bytes` of a thread. */

@@ -7,7 +7,8 @@
  * host whose driver finds none), VGPU_FAKECUDA_MEMORY (bytes each, default 1 GiB),
  * VGPU_FAKECUDA_CONTEXT (bytes of it that a context takes for itself, default 0),
  * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory), VGPU_FAKECUDA_COMPUTE_MODE (a
- * CUcomputemode), VGPU_FAKECUDA_NAME (instead of "fake CUDA device N").  vgpud hands none of these on to its processes, so what the environment
+ * CUcomputemode), VGPU_FAKECUDA_READ_ONLY (0: can't register memory for reading only),
+ * VGPU_FAKECUDA_NAME (instead of "fake CUDA device N").  vgpud hands none of these on to its processes, so what the environment
  * does not have is looked for in LIBRARY.conf beside the library, lines of NAME=VALUE.
  */
 #include <dlfcn.h>
@@ -92,6 +93,11 @@ CUresult fake_use(enum fake_part part)
 uint64_t fake_memory_bytes(void)
 {
     return setting("VGPU_FAKECUDA_MEMORY", 1ull << 30);
+}
+
+bool fake_registers_read_only(void)
+{
+    return setting("VGPU_FAKECUDA_READ_ONLY", 1) != 0;
 }
 
 /* What the contexts of this process take for themselves. */
@@ -292,6 +298,9 @@ FAKE_EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice de
         break;
     case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS:
         *value = (int)setting("VGPU_FAKECUDA_HMM", 0);
+        break;
+    case CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED:
+        *value = fake_registers_read_only();
         break;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
         *value = (int)VGPU_PTX_MAX_SHARED_BYTES;

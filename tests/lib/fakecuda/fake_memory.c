@@ -11,6 +11,8 @@
 #include "fake.h"
 
 #define PAGE 4096u
+/* PORTABLE, DEVICEMAP, IOMEMORY, READ_ONLY */
+#define FAKE_REGISTER_FLAGS 0xfu
 
 static struct fake_range *pinned_find(struct CUctx_st *ctx, const void *ptr, size_t bytes)
 {
@@ -142,24 +144,28 @@ FAKE_EXPORT CUresult cuMemFreeHost(void *ptr)
     return CUDA_SUCCESS;
 }
 
+/* "On platforms without CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES,
+ * CU_MEMHOSTREGISTER_READ_ONLY is required in order to register memory mapped to the CPU as read-only", and "using
+ * this flag with ... a device that does not have [READ_ONLY_HOST_REGISTER_SUPPORTED] set will cause
+ * cuMemHostRegister to error with CUDA_ERROR_NOT_SUPPORTED".  Pages are made present as pinning them does,
+ * for the access asked for; which error it is that can't be had is not documented. */
 FAKE_EXPORT CUresult cuMemHostRegister_v2(void *ptr, size_t bytes, unsigned int flags)
 {
-    unsigned char resident[1];
+    const bool read_only = flags & CU_MEMHOSTREGISTER_READ_ONLY;
+    uintptr_t first = (uintptr_t)ptr & ~(uintptr_t)(PAGE - 1);
     struct CUctx_st *ctx;
 
-    (void)flags;
     FAKE_ENTER(ctx);
     FAKE_USE(FAKE_REGISTERING);
-    if (!ptr || bytes == 0)
+    if (!ptr || bytes == 0 || (flags & ~FAKE_REGISTER_FLAGS))
         return CUDA_ERROR_INVALID_VALUE;
+    if (read_only && !fake_registers_read_only())
+        return CUDA_ERROR_NOT_SUPPORTED;
     if (pinned_overlaps(ctx, ptr, bytes))
         return FAKE_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-    /* Pages that are not mapped can't be pinned. */
-    for (uintptr_t page = (uintptr_t)ptr & ~(uintptr_t)(PAGE - 1); page < (uintptr_t)ptr + bytes;
-         page += PAGE) {
-        if (mincore((void *)page, PAGE, resident) < 0)
-            return CUDA_ERROR_INVALID_VALUE;
-    }
+    if (madvise((void *)first, (uintptr_t)ptr + bytes - first,
+                read_only ? MADV_POPULATE_READ : MADV_POPULATE_WRITE) < 0)
+        return CUDA_ERROR_INVALID_VALUE;
     return pinned_add(ctx, ptr, bytes, false);
 }
 
