@@ -83,10 +83,11 @@ def good():
 
 @tap.test("a GPU is found by UUID and PCI address, not by index")
 def identity():
-    for name in (UUID, "0000:41:00.0", "41:00.0"):
+    for name in (UUID, "0000:41:00.0", "41:00.0", "00000000:41:00.0"):
         tap.equal(Result(vgpud(["--probe", "--device", name])).rc, 0, name)
     fails("device", "is an index", args=("--device", "0"))
     fails("device", "none of 1 CUDA devices", args=("--device", "GPU-0"))
+    fails("device", "none of 1 CUDA devices", args=("--device", "00010000:41:00.0"))
     fails("device", "name one by", {"DEVICES": 2})
     tap.equal(Result(vgpud(["--probe", "--device", "0000:42:00.0"], {"DEVICES": 2})).rc, 0,
               "the second GPU")

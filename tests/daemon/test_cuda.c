@@ -253,6 +253,37 @@ START_TEST(sticky_errors_lose_that_context_by_name)
 }
 END_TEST
 
+/* What a driver answers to an image or a launch that is not for it is no fault of the context. */
+START_TEST(a_refused_image_or_launch_costs_itself_alone)
+{
+    static const struct {
+        const char *plan;
+        int status;
+    } refusals[] = {
+        {"cuModuleLoadDataEx:1:221", VGPU_ST_NOT_SUPPORTED},
+        {"cuModuleLoadDataEx:1:223", VGPU_ST_NOT_SUPPORTED},
+        {"cuModuleLoadDataEx:1:225", VGPU_ST_NOT_SUPPORTED},
+        {"cuModuleLoadDataEx:1:303", VGPU_ST_BAD_IMAGE},
+        {"cuModuleLoadDataEx:1:811", VGPU_ST_NOT_SUPPORTED},
+        {"cuModuleLoadDataEx:1:812", VGPU_ST_NOT_SUPPORTED},
+        {"cuLaunchKernel:1:703", VGPU_ST_NOT_SUPPORTED},
+        {"cuLaunchKernel:1:720", VGPU_ST_LAUNCH_RESOURCES},
+        {"cuLaunchKernel:1:912", VGPU_ST_LAUNCH_RESOURCES},
+    };
+
+    fx_attach(0);
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        struct gs_ctx *ctx = planned(refusals[i].plan);
+        struct outcome outcome = use_everything(ctx);
+
+        ck_assert_msg(outcome.status == refusals[i].status, "%s: %s: %s", refusals[i].plan,
+                      outcome.step, fx_status_name(outcome.status));
+        fx_works(ctx);
+        end_of(ctx);
+    }
+}
+END_TEST
+
 /* ---- Opening a context ---- */
 
 static const char *const opening[] = {
@@ -320,9 +351,14 @@ static uint64_t start_spin(struct gs_ctx *ctx, uint64_t *flag)
 /* The driver blocks the drain thread behind a kernel that never ends: the deadline holds. */
 START_TEST(deadline_holds_while_the_driver_blocks)
 {
-    static const char *const plans[] = {"cuMemAlloc_v2:2:hang", "cuModuleLoadDataEx:2:hang",
+    static const char *const plans[] = {"cuMemAlloc_v2:2:hang",
+                                        "cuModuleLoadDataEx:2:hang",
                                         "cuModuleGetFunction:2:hang",
+                                        "cuFuncGetParamInfo:3:hang",
+                                        "cuFuncGetAttribute:9:hang",
+                                        "cuFuncSetAttribute:1:hang",
                                         "cuStreamCreateWithPriority:1:hang"};
+    struct vgpu_sqe sqe;
     struct gs_ctx *ctx;
     uint64_t addr;
     uint32_t handle;
@@ -334,6 +370,9 @@ START_TEST(deadline_holds_while_the_driver_blocks)
     if (_i > 0 && !gs_ctx_is_lost(fx.vm[0], ctx->id) &&
         gs_module_load(ctx, fx_ptx_basic, strlen(fx_ptx_basic), NULL, 0, &handle) == 0) {
         (void)gs_func_lookup(ctx, handle, "where", &handle, NULL, NULL, 0);
+        sqe = gs_launch_sqe(ctx, handle, 1, 1, &addr, sizeof(addr));
+        sqe.u.launch.shared_bytes = 60 << 10;
+        (void)gs_submit(ctx, &sqe, &addr);
         (void)gs_stream_create(ctx, &handle);
     }
     lost_with(ctx, VGPU_ST_TIMEOUT, "kernel 'spin': still running after its deadline of 2000 ms");
@@ -649,11 +688,12 @@ static Suite *cuda_suite(void)
 
     tcase_add_loop_test(tc, out_of_memory_is_an_ordinary_error, 0, FUNCTIONS);
     tcase_add_loop_test(tc, sticky_errors_lose_that_context_by_name, 0, FUNCTIONS);
+    tcase_add_test(tc, a_refused_image_or_launch_costs_itself_alone);
     tc = fx_tcase(s, "opening", setup_cuda);
     tcase_add_loop_test(tc, a_context_that_cannot_be_opened_is_refused, 0,
                         (int)(sizeof(opening) / sizeof(opening[0])));
     tc = fx_tcase(s, "blocking", setup_cuda);
-    tcase_add_loop_test(tc, deadline_holds_while_the_driver_blocks, 0, 4);
+    tcase_add_loop_test(tc, deadline_holds_while_the_driver_blocks, 0, 7);
     tcase_add_test(tc, a_hung_driver_call_does_not_hang_destroy);
     tcase_add_test(tc, a_driver_that_dies_costs_its_context);
     tcase_add_test(tc, a_slow_driver_is_only_slow);

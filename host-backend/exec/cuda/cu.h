@@ -40,15 +40,20 @@ typedef struct {
     X(CUDA_ERROR_NO_BINARY_FOR_GPU, 209)                                                           \
     X(CUDA_ERROR_ECC_UNCORRECTABLE, 214)                                                           \
     X(CUDA_ERROR_INVALID_PTX, 218)                                                                 \
+    X(CUDA_ERROR_JIT_COMPILER_NOT_FOUND, 221)                                                      \
     X(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, 222)                                                     \
+    X(CUDA_ERROR_JIT_COMPILATION_DISABLED, 223)                                                    \
+    X(CUDA_ERROR_UNSUPPORTED_DEVSIDE_SYNC, 225)                                                    \
     X(CUDA_ERROR_INVALID_SOURCE, 300)                                                              \
     X(CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND, 302)                                              \
+    X(CUDA_ERROR_SHARED_OBJECT_INIT_FAILED, 303)                                                   \
     X(CUDA_ERROR_INVALID_HANDLE, 400)                                                              \
     X(CUDA_ERROR_NOT_FOUND, 500)                                                                   \
     X(CUDA_ERROR_NOT_READY, 600)                                                                   \
     X(CUDA_ERROR_ILLEGAL_ADDRESS, 700)                                                             \
     X(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, 701)                                                     \
     X(CUDA_ERROR_LAUNCH_TIMEOUT, 702)                                                              \
+    X(CUDA_ERROR_LAUNCH_INCOMPATIBLE_TEXTURING, 703)                                               \
     X(CUDA_ERROR_ASSERT, 710)                                                                      \
     X(CUDA_ERROR_HARDWARE_STACK_ERROR, 714)                                                        \
     X(CUDA_ERROR_ILLEGAL_INSTRUCTION, 715)                                                         \
@@ -56,7 +61,11 @@ typedef struct {
     X(CUDA_ERROR_INVALID_ADDRESS_SPACE, 717)                                                       \
     X(CUDA_ERROR_INVALID_PC, 718)                                                                  \
     X(CUDA_ERROR_LAUNCH_FAILED, 719)                                                               \
+    X(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, 720)                                                \
     X(CUDA_ERROR_NOT_SUPPORTED, 801)                                                               \
+    X(CUDA_ERROR_CDP_NOT_SUPPORTED, 811)                                                           \
+    X(CUDA_ERROR_CDP_VERSION_MISMATCH, 812)                                                        \
+    X(CUDA_ERROR_INVALID_CLUSTER_SIZE, 912)                                                        \
     X(CUDA_ERROR_UNKNOWN, 999)                                                                     \
     X(CU_COMPUTEMODE_PROHIBITED, 2)                                                                \
     X(CU_COMPUTEMODE_EXCLUSIVE_PROCESS, 3)                                                         \
@@ -126,7 +135,6 @@ enum {
     X(cuCtxCreate_v2, (CUcontext * ctx, unsigned int flags, CUdevice dev))                         \
     X(cuCtxDestroy_v2, (CUcontext ctx))                                                            \
     X(cuCtxSetCurrent, (CUcontext ctx))                                                            \
-    X(cuCtxSynchronize, (void))                                                                    \
     X(cuCtxSetLimit, (int limit, size_t value))                                                    \
     X(cuCtxGetStreamPriorityRange, (int *least, int *greatest))                                    \
     X(cuMemGetInfo_v2, (size_t * free_bytes, size_t * total))                                      \

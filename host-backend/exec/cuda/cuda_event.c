@@ -27,7 +27,7 @@ static CUresult record_make(struct vgpu_exec *exec)
 
     if (!record)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    result = exec->cu.cuEventCreate(&record->cu, CU_EVENT_BLOCKING_SYNC);
+    result = exec->cu.cuEventCreate(&record->cu, CU_EVENT_DEFAULT);
     if (result != CUDA_SUCCESS) {
         free(record);
         return result;

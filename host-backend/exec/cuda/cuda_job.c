@@ -46,22 +46,20 @@ static void busy_remove(struct vgpu_exec *exec, struct cuda_stream *stream)
     exec->kernel_ns += cuda_now_ns() - stream->busy_since_ns;
 }
 
-/* A function's first launch may load its code, which may wait for other kernels. */
 static CUresult launch(struct vgpu_exec *exec, struct cuda_stream *stream,
                        struct cuda_function *func, const struct vgpu_job_launch *job, void **extra)
 {
-    bool first = !func->launched;
-    CUresult result;
+    if (job->shared_bytes > func->dynamic_shared) {
+        CUresult result = exec->cu.cuFuncSetAttribute(
+            func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)job->shared_bytes);
 
-    if (first)
-        cuda_guard_enter(exec);
-    result = exec->cu.cuLaunchKernel(func->cu, job->grid[0], job->grid[1], job->grid[2],
-                                     job->block[0], job->block[1], job->block[2], job->shared_bytes,
-                                     stream->cu, NULL, extra);
-    if (first)
-        cuda_guard_leave(exec);
-    func->launched = true;
-    return result;
+        if (result != CUDA_SUCCESS)
+            return result;
+        func->dynamic_shared = job->shared_bytes;
+    }
+    return exec->cu.cuLaunchKernel(func->cu, job->grid[0], job->grid[1], job->grid[2],
+                                   job->block[0], job->block[1], job->block[2], job->shared_bytes,
+                                   stream->cu, NULL, extra);
 }
 
 static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
@@ -71,19 +69,19 @@ static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
     size_t bytes = job->param_bytes;
     void *extra[] = {VGPU_CU_LAUNCH_PARAM_BUFFER_POINTER, job->params,
                      VGPU_CU_LAUNCH_PARAM_BUFFER_SIZE, &bytes, VGPU_CU_LAUNCH_PARAM_END};
+    CUresult result;
 
     if (!func)
         return CUDA_ERROR_INVALID_HANDLE;
-    if (job->shared_bytes > func->dynamic_shared) {
-        CUresult result = exec->cu.cuFuncSetAttribute(
-            func->cu, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)job->shared_bytes);
-
-        if (result != CUDA_SUCCESS)
-            return result;
-        func->dynamic_shared = job->shared_bytes;
-    }
     stream->prints = stream->prints || (func->info.flags & VGPU_FUNC_MAY_PRINT);
-    return launch(exec, stream, func, job, bytes > 0 ? extra : NULL);
+    if (func->launched)
+        return launch(exec, stream, func, job, bytes > 0 ? extra : NULL);
+    /* The first launch may load the function's code, which may wait for other kernels. */
+    cuda_guard_enter(exec);
+    result = launch(exec, stream, func, job, bytes > 0 ? extra : NULL);
+    cuda_guard_leave(exec);
+    func->launched = true;
+    return result;
 }
 
 static CUresult issue_memset(struct vgpu_exec *exec, struct cuda_stream *stream,

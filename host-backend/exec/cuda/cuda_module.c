@@ -236,11 +236,14 @@ static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *n
     func->name = strdup(name);
     if (!func->name)
         goto err_free;
+    /* Some of a function's properties are known only when it is loaded, which may wait. */
+    cuda_guard_enter(exec);
     result = params_find(exec, owner, name, cu, params, &count);
     func->info.param_count = count;
     func->info.flags = owner->may_print ? VGPU_FUNC_MAY_PRINT : 0;
     if (result == CUDA_SUCCESS)
         result = info_fill(exec, func);
+    cuda_guard_leave(exec);
     if (result != CUDA_SUCCESS) {
         status = cuda_status(exec, result, "asking for a kernel's properties");
         goto err_free;

@@ -29,6 +29,17 @@ static void uuid_text(const CUuuid *uuid, const char *prefix, char *text, size_t
              b[12], b[13], b[14], b[15]);
 }
 
+/* The driver says 0000:41:00.0, nvidia-smi 00000000:41:00.0, lspci mostly 41:00.0. */
+static bool address_matches(const char *has, const char *want)
+{
+    size_t has_length = strlen(has), length = strlen(want);
+
+    if (length > has_length && strspn(want, "0") >= length - has_length)
+        return strcasecmp(has, want + (length - has_length)) == 0;
+    return strcasecmp(has, want) == 0 ||
+           (has_length > 5 && has[4] == ':' && strcasecmp(has + 5, want) == 0);
+}
+
 static bool device_matches(const struct vgpu_cu *cu, CUdevice device, const char *want)
 {
     char text[64] = "";
@@ -42,11 +53,8 @@ static bool device_matches(const struct vgpu_cu *cu, CUdevice device, const char
         if (strcasecmp(text, want) == 0)
             return true;
     }
-    if (cu->cuDeviceGetPCIBusId(text, sizeof(text), device) != CUDA_SUCCESS)
-        return false;
-    /* The domain may be left out: 0000:41:00.0 is also 41:00.0. */
-    return strcasecmp(text, want) == 0 ||
-           (strlen(text) > 5 && text[4] == ':' && strcasecmp(text + 5, want) == 0);
+    return cu->cuDeviceGetPCIBusId(text, sizeof(text), device) == CUDA_SUCCESS &&
+           address_matches(text, want);
 }
 
 static bool is_index(const char *want)

@@ -366,18 +366,6 @@ FAKE_EXPORT CUresult cuCtxSetCurrent(CUcontext ctx)
     return fake_plan(__func__);
 }
 
-FAKE_EXPORT CUresult cuCtxSynchronize(void)
-{
-    struct CUctx_st *ctx;
-    CUresult result = CUDA_SUCCESS;
-
-    FAKE_ENTER(ctx);
-    for (struct CUstream_st *s = ctx->streams; s && result == CUDA_SUCCESS; s = s->next)
-        result = fake_wait_idle(ctx, s);
-    fake_print_flush(ctx);
-    return result;
-}
-
 FAKE_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
 {
     struct CUctx_st *ctx;
