@@ -46,6 +46,14 @@ struct entry {
     uint64_t bytes, compressed_bytes, full_bytes;
     uint64_t flags;
     uint32_t sm;
+    uint16_t kind;
+};
+
+/* A walk over the entries of one or more containers. */
+struct walk {
+    const uint8_t *at;
+    uint64_t left;   /* of the image */
+    uint64_t inside; /* of the container that `at` is in */
 };
 
 static enum vgpu_ptx_status damaged(struct ptx_log *log, const char *input, const char *what)
@@ -54,31 +62,57 @@ static enum vgpu_ptx_status damaged(struct ptx_log *log, const char *input, cons
     return VGPU_PTX_BAD_IMAGE;
 }
 
-static enum vgpu_ptx_status scan(const uint8_t *at, uint64_t left, struct entry *best,
-                                 struct ptx_log *log, const char *input)
+static bool container_enter(struct walk *walk, const char **wrong)
 {
-    while (left) {
-        uint32_t header;
-        uint64_t payload;
+    uint32_t header = get16(walk->at + 6);
+    uint64_t payload = get64(walk->at + 8);
 
-        if (left < FATBIN_ENTRY_BYTES)
-            return damaged(log, input, "an entry is cut off");
-        header = get32(at + 4);
-        payload = get64(at + 8);
-        if (header < FATBIN_ENTRY_BYTES || header > left || payload > left - header)
-            return damaged(log, input, "an entry is larger than its container");
-        if (get16(at) == FATBIN_KIND_PTX && get32(at + 28) >= best->sm) {
-            best->payload = at + header;
-            best->bytes = payload;
-            best->compressed_bytes = get32(at + 16);
-            best->sm = get32(at + 28);
-            best->flags = get64(at + 40);
-            best->full_bytes = get64(at + 56);
-        }
-        at += header + payload;
-        left -= header + payload;
+    if (header < FATBIN_HEADER_BYTES || header > walk->left || payload > walk->left - header) {
+        *wrong = "the header's size is out of range";
+        return false;
     }
-    return VGPU_PTX_OK;
+    walk->at += header;
+    walk->left -= header;
+    walk->inside = payload;
+    return true;
+}
+
+/* 1 with the next entry, 0 at the end, -1 with what is wrong. */
+static int walk_next(struct walk *walk, struct entry *entry, const char **wrong)
+{
+    const uint8_t *at;
+    uint32_t header;
+
+    while (walk->inside == 0) {
+        if (walk->left < FATBIN_HEADER_BYTES || get32(walk->at) != FATBIN_MAGIC)
+            return 0;
+        if (!container_enter(walk, wrong))
+            return -1;
+    }
+    at = walk->at;
+    if (walk->inside < FATBIN_ENTRY_BYTES) {
+        *wrong = "an entry is cut off";
+        return -1;
+    }
+    header = get32(at + 4);
+    *entry = (struct entry){
+        .bytes = get64(at + 8),
+        .compressed_bytes = get32(at + 16),
+        .full_bytes = get64(at + 56),
+        .flags = get64(at + 40),
+        .sm = get32(at + 28),
+        .kind = get16(at),
+    };
+    if (header < FATBIN_ENTRY_BYTES || header > walk->inside ||
+        entry->bytes > walk->inside - header) {
+        *wrong = "an entry is larger than its container";
+        return -1;
+    }
+    entry->payload = at + header;
+    walk->at += header + entry->bytes;
+    walk->left -= header + entry->bytes;
+    walk->inside -= header + entry->bytes;
+    return 1;
 }
 
 static enum vgpu_ptx_status expand(const struct entry *entry, char **text, size_t *bytes,
@@ -116,26 +150,47 @@ static enum vgpu_ptx_status expand(const struct entry *entry, char **text, size_
 enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **text,
                                         size_t *text_bytes, struct ptx_log *log, const char *input)
 {
-    const uint8_t *at = image;
-    struct entry best = {0};
+    struct walk walk = {.at = image, .left = bytes};
+    struct entry entry, best = {0};
+    const char *wrong;
+    int more;
 
-    while (bytes >= FATBIN_HEADER_BYTES && get32(at) == FATBIN_MAGIC) {
-        uint32_t header = get16(at + 6);
-        uint64_t payload = get64(at + 8);
-        enum vgpu_ptx_status status;
-
-        if (header < FATBIN_HEADER_BYTES || header > bytes || payload > bytes - header)
-            return damaged(log, input, "the header's size is out of range");
-        status = scan(at + header, payload, &best, log, input);
-        if (status)
-            return status;
-        at += header + payload;
-        bytes -= header + payload;
+    while ((more = walk_next(&walk, &entry, &wrong)) > 0) {
+        if (entry.kind == FATBIN_KIND_PTX && entry.sm >= best.sm)
+            best = entry;
     }
+    if (more < 0)
+        return damaged(log, input, wrong);
     if (!best.payload) {
         ptx_log_add(log, "%s: error: the fatbin has no PTX, only code for particular GPUs\n",
                     input);
         return VGPU_PTX_NO_PTX;
     }
     return expand(&best, text, text_bytes, log, input);
+}
+
+bool vgpu_ptx_fatbin_each(const void *image, size_t bytes, uint64_t budget,
+                          void (*visit)(void *opaque, const void *data, size_t bytes, bool ptx),
+                          void *opaque)
+{
+    struct walk walk = {.at = image, .left = bytes};
+    struct ptx_log none = {0};
+    struct entry entry;
+    const char *wrong;
+    bool all = true;
+    int more;
+
+    while ((more = walk_next(&walk, &entry, &wrong)) > 0) {
+        char *data;
+        size_t full;
+
+        if (entry.full_bytes > budget || expand(&entry, &data, &full, &none, "") != VGPU_PTX_OK) {
+            all = false;
+            continue;
+        }
+        budget -= entry.full_bytes;
+        visit(opaque, data, full, entry.kind == FATBIN_KIND_PTX);
+        free(data);
+    }
+    return all && more == 0;
 }

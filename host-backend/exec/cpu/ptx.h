@@ -93,6 +93,12 @@ VGPU_PTX_MUST_CHECK enum vgpu_ptx_status
 vgpu_ptx_mem_range(struct vgpu_ptx_machine *machine, uint64_t va, uint64_t *base, uint64_t *bytes);
 uint64_t vgpu_ptx_mem_held(struct vgpu_ptx_machine *machine);
 
+/* What a fatbin holds, decompressed: each entry to `visit`, PTX text (not NUL-terminated) or a cubin; no more than
+ * `budget` bytes of compressed ones together.  False if it is damaged, or if entries were left out. */
+bool vgpu_ptx_fatbin_each(const void *image, size_t bytes, uint64_t budget,
+                          void (*visit)(void *opaque, const void *data, size_t bytes, bool ptx),
+                          void *opaque);
+
 /* Loads PTX text (a final NUL is allowed) or a fatbin. The log is a NUL-terminated string, cut at log_bytes. */
 VGPU_PTX_MUST_CHECK enum vgpu_ptx_status vgpu_ptx_module_load(struct vgpu_ptx_machine *machine,
                                                               const void *image, size_t bytes,

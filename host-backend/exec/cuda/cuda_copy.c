@@ -99,6 +99,9 @@ static CUresult scratch_init(struct vgpu_exec *exec)
 
     if (exec->scratch)
         return CUDA_SUCCESS;
+    if (!exec->scratch_counted && !cuda_mem_take(exec, CUDA_SCRATCH_BYTES))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    exec->scratch_counted = true;
     result = exec->cu.cuEventCreate(&exec->scratch_done, CU_EVENT_DISABLE_TIMING);
     if (result != CUDA_SUCCESS)
         return result;

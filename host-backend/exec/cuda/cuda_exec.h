@@ -42,6 +42,7 @@
 #define CUDA_BIG_BYTES     (1ull << 20) /* from here CUDA gives an allocation pages of its own */
 #define CUDA_PAGE_BYTES    (2ull << 20) /* what it takes device memory in */
 #define CUDA_STACK_BYTES   (1u << 10)   /* of a thread; the driver's own default, too */
+#define CUDA_HEAP_BYTES    (8u << 20)   /* for malloc in kernels */
 #define CUDA_SMALL_BYTES   512u         /* what small allocations are rounded to */
 
 /* Growing table from nonzero 32-bit handles to pointers; slot = handle - 1. */
@@ -66,10 +67,18 @@ struct cuda_alloc {
     uint64_t counted; /* bytes taken from the quota on its own account; 0 if small */
 };
 
+/* What an image takes, as cuda_image_needs() says. */
+struct cuda_image_needs {
+    uint64_t
+        bytes; /* of device memory, for code, constants and variables; UINT64_MAX: can't be told */
+    bool prints, mallocs; /* its kernels may call printf, or malloc */
+};
+
 struct cuda_module {
     CUmodule cu;
-    bool may_print;
-    char *ptx; /* text, kept for parameter layouts where the driver can't tell; or NULL */
+    struct cuda_image_needs needs;
+    uint64_t counted; /* as in struct cuda_alloc */
+    char *ptx;        /* text, kept for parameter layouts where the driver can't tell; or NULL */
 };
 
 struct cuda_function {
@@ -196,6 +205,7 @@ struct vgpu_exec {
     uint64_t held;
     uint32_t local_bytes; /* of a thread, for which the driver has reserved device memory */
     uint32_t resident_threads;
+    bool heap_counted; /* of malloc in kernels */
 
     struct cuda_table modules, functions, streams, events;
     struct cuda_stream *default_stream;
@@ -206,6 +216,7 @@ struct vgpu_exec {
 
     /* Device memory through which overlapping copies go, and the event behind its last use. */
     CUdeviceptr scratch;
+    bool scratch_counted;
     CUevent scratch_done;
 
     struct cuda_record *records, *free_records; /* all that were made; those in no use */
@@ -247,6 +258,11 @@ uint64_t cuda_mem_held(struct vgpu_exec *exec);
 int cuda_mem_open(struct vgpu_exec *exec);
 /* For kernels with `bytes` of local memory a thread; false: the quota has no room. */
 bool cuda_mem_local(struct vgpu_exec *exec, uint32_t bytes);
+/* Quota for what a module takes, and its heap if its kernels use one.  False: there is no room. */
+bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module);
+void cuda_mem_module_gone(struct vgpu_exec *exec, const struct cuda_module *module);
+/* Quota that is kept to the end; false: there is no room. */
+bool cuda_mem_take(struct vgpu_exec *exec, uint64_t bytes);
 /* True if [addr, addr + bytes) lies inside one allocation, or one module variable. */
 bool cuda_mem_valid(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes);
 /* Module variables are memory too: remember and forget them. False when out of memory. */
@@ -341,8 +357,13 @@ size_t cuda_output_read(struct vgpu_exec *exec, void *buf, size_t room, uint64_t
 enum cuda_image_kind { CUDA_IMAGE_BAD, CUDA_IMAGE_TEXT, CUDA_IMAGE_ELF, CUDA_IMAGE_FATBIN };
 /* What the bytes are, and that the sizes they state lie inside them. */
 enum cuda_image_kind cuda_image_check(const void *image, size_t bytes);
-/* Whether kernels of a checked image may call printf; true where that can't be seen. */
-bool cuda_image_may_print(enum cuda_image_kind kind, const void *image, size_t bytes);
+/*
+ * What a checked image (text: NUL-terminated) will take.  Variables and constants are counted as declared; code as a cubin's
+ * sections say, of PTX, which is not compiled yet, as long as its text.  Of a fatbin the entry that takes most counts,
+ * and what its entries can't be seen to do is taken as done.
+ */
+void cuda_image_needs(enum cuda_image_kind kind, const void *image, size_t bytes,
+                      struct cuda_image_needs *needs);
 /* Parameters of kernel `name` from PTX text: their number (at most `max`), or -1 if not found. */
 int cuda_image_params(const char *ptx, const char *name, struct vgpu_param_info *params,
                       unsigned int max);

@@ -15,6 +15,10 @@
  * when such a kernel is first to be launched.  A first share of CUDA_STACK_BYTES is part of what the
  * probe measured.
  *
+ * Modules: the driver does not tell what one takes, and free memory changes by what others do.  What its image
+ * declares is counted before it is loaded (cuda_image_needs()), in pages shared with small allocations.  The heap for malloc in
+ * kernels is counted once, with the first module that calls it, and so is the memory overlapping copies go through.
+ *
  * Memory is cleared before the guest learns its address: what another tenant left there is never
  * seen.  Addresses in commands are checked against the context's own allocations and module
  * variables; a kernel's accesses are checked by the GPU, whose address space holds nothing else.
@@ -26,6 +30,8 @@
 
 /* `counted` of memory that belongs to a module: not ours to free, the handle is kept above. */
 #define OF_MODULE (1ull << 63)
+/* More than any device has, and rounding it up can't overflow. */
+#define CUDA_MAX_BYTES (1ull << 48)
 
 static uint64_t round_up(uint64_t value, uint64_t to)
 {
@@ -148,6 +154,31 @@ static void count_out(struct vgpu_exec *exec, uint64_t bytes, uint64_t counted)
     }
 }
 
+bool cuda_mem_take(struct vgpu_exec *exec, uint64_t bytes)
+{
+    return quota_take(exec, bytes);
+}
+
+bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module)
+{
+    if (module->needs.bytes > CUDA_MAX_BYTES ||
+        !count_in(exec, module->needs.bytes, &module->counted))
+        return false;
+    if (module->needs.mallocs && !exec->heap_counted) {
+        if (!quota_take(exec, CUDA_HEAP_BYTES)) {
+            count_out(exec, module->needs.bytes, module->counted);
+            return false;
+        }
+        exec->heap_counted = true;
+    }
+    return true;
+}
+
+void cuda_mem_module_gone(struct vgpu_exec *exec, const struct cuda_module *module)
+{
+    count_out(exec, module->needs.bytes, module->counted);
+}
+
 static CUresult clear(struct vgpu_exec *exec, CUdeviceptr addr, uint64_t bytes)
 {
     CUresult result = exec->cu.cuMemsetD8Async(addr, 0, bytes, exec->chores);
@@ -184,7 +215,7 @@ uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr)
 
     if (exec->faulted)
         return exec->fault.status;
-    if (bytes == 0 || bytes > (1ull << 48))
+    if (bytes == 0 || bytes > CUDA_MAX_BYTES)
         return bytes == 0 ? VGPU_ST_BAD_VALUE : VGPU_ST_OUT_OF_MEMORY;
     if (!count_in(exec, bytes, &alloc.counted))
         return VGPU_ST_OUT_OF_MEMORY;

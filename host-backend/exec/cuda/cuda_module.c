@@ -60,13 +60,43 @@ static uint16_t load_logged(struct vgpu_exec *exec, struct cuda_module *module, 
     return cuda_status(exec, result, "loading a module");
 }
 
+static uint16_t load_counted(struct vgpu_exec *exec, struct cuda_module *module, const void *image,
+                             char *log, size_t log_room, size_t *log_bytes)
+{
+    char text[120];
+    uint16_t status;
+
+    if (!cuda_mem_module(exec, module)) {
+        if (module->needs.bytes == UINT64_MAX)
+            snprintf(text, sizeof(text),
+                     "the sizes of the module's variables can't be told: give each as a number\n");
+        else
+            snprintf(text, sizeof(text),
+                     "the module takes %llu KiB of device memory%s: over the limit\n",
+                     (unsigned long long)(module->needs.bytes >> 10),
+                     module->needs.mallocs ? ", and its heap" : "");
+        log_put(log, log_room, log_bytes, text);
+        return VGPU_ST_OUT_OF_MEMORY;
+    }
+    status = load_logged(exec, module, image, log, log_room, log_bytes);
+    if (status != VGPU_ST_OK)
+        cuda_mem_module_gone(exec, module);
+    return status;
+}
+
+static void module_unload(struct vgpu_exec *exec, struct cuda_module *module)
+{
+    exec->cu.cuModuleUnload(module->cu);
+    cuda_mem_module_gone(exec, module);
+}
+
 uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t bytes, char *log,
                           size_t log_room, size_t *log_bytes, uint32_t *module)
 {
     enum cuda_image_kind kind = cuda_image_check(image, bytes);
     struct cuda_module *made;
     char *text = NULL;
-    uint16_t status;
+    uint16_t status = VGPU_ST_HOST_MEMORY;
 
     *log_bytes = 0;
     if (exec->faulted)
@@ -79,23 +109,21 @@ uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t byte
     made = calloc(1, sizeof(*made));
     if (!made)
         return VGPU_ST_HOST_MEMORY;
-    made->may_print = cuda_image_may_print(kind, image, bytes);
     if (kind == CUDA_IMAGE_TEXT) {
         text = malloc(bytes + 1);
-        if (!text) {
-            free(made);
-            return VGPU_ST_HOST_MEMORY;
-        }
+        if (!text)
+            goto err_free;
         memcpy(text, image, bytes);
         text[bytes] = '\0';
         image = text;
     }
-    status = load_logged(exec, made, image, log, log_room, log_bytes);
+    cuda_image_needs(kind, image, bytes, &made->needs);
+    status = load_counted(exec, made, image, log, log_room, log_bytes);
     if (status != VGPU_ST_OK)
         goto err_free;
     *module = cuda_table_add(&exec->modules, made);
     if (*module == 0) {
-        exec->cu.cuModuleUnload(made->cu);
+        module_unload(exec, made);
         status = VGPU_ST_LIMIT;
         goto err_free;
     }
@@ -129,7 +157,7 @@ uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module)
     }
     cuda_mem_disown(exec, module);
     cuda_table_remove(&exec->modules, module);
-    exec->cu.cuModuleUnload(found->cu);
+    module_unload(exec, found);
     free(found->ptx);
     free(found);
     return VGPU_ST_OK;
@@ -240,7 +268,7 @@ static uint16_t func_make(struct vgpu_exec *exec, uint32_t module, const char *n
     cuda_guard_enter(exec);
     result = params_find(exec, owner, name, cu, params, &count);
     func->info.param_count = count;
-    func->info.flags = owner->may_print ? VGPU_FUNC_MAY_PRINT : 0;
+    func->info.flags = owner->needs.prints ? VGPU_FUNC_MAY_PRINT : 0;
     if (result == CUDA_SUCCESS)
         result = info_fill(exec, func);
     cuda_guard_leave(exec);

@@ -18,7 +18,6 @@
 #include <exec/cuda/cuda_exec.h>
 
 #define PRINTF_BYTES (1u << 20)
-#define HEAP_BYTES   (8u << 20)
 
 static void uuid_text(const CUuuid *uuid, const char *prefix, char *text, size_t bytes)
 {
@@ -111,7 +110,7 @@ static int context_cap(struct vgpu_exec *exec, char *why, size_t why_bytes)
     } caps[] = {
         {CU_LIMIT_STACK_SIZE, CUDA_STACK_BYTES, "stack"},
         {CU_LIMIT_PRINTF_FIFO_SIZE, PRINTF_BYTES, "printf buffer"},
-        {CU_LIMIT_MALLOC_HEAP_SIZE, HEAP_BYTES, "heap"},
+        {CU_LIMIT_MALLOC_HEAP_SIZE, CUDA_HEAP_BYTES, "heap"},
     };
     char text[160];
 

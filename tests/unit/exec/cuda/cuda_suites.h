@@ -8,5 +8,6 @@
 #include <check.h>
 
 Suite *cuda_print_suite(void);
+Suite *cuda_image_suite(void);
 
 #endif
