@@ -187,12 +187,14 @@ list-tests:
 	@printf '%s\n' $(TESTS) $(DAEMON_TESTS)
 # ThreadSanitizer is for what has threads, or talks to another process through shared memory.
 TSAN_TESTS := $(addprefix $(O)/test/,libvgpu bus daemon exec exec-cuda ptx-exec)
-UNIT_TESTS  = $(if $(filter tsan,$(VARIANT)),$(TSAN_TESTS),$(TESTS))
+# The longest first, so that the cores end together.
+LONGEST    := %/daemon-test/cuda %/test/exec %/test/ptx-programs
+UNIT_TESTS  = $(if $(filter tsan,$(VARIANT)),$(TSAN_TESTS),$(filter $(LONGEST),$(TESTS)) $(filter-out $(LONGEST),$(TESTS)))
 
 run-unit: $(UNIT_TESTS) $(O)/bin/vgpud
 	@$(RUN_TAP) --jobs $(JOBS) unit-$(VARIANT) $(UNIT_TESTS)
 run-daemon: $(O)/bin/vgpud $(O)/bin/vgpuctl $(DAEMON_TESTS)
-	@$(RUN_TAP) daemon-$(VARIANT) $(DAEMON_TESTS)
+	@$(RUN_TAP) --jobs $(JOBS) daemon-$(VARIANT) $(DAEMON_TESTS)
 
 check-unit: setup-check
 	@rc=0; for v in asan tsan; do \
@@ -208,12 +210,12 @@ check-ptx: setup-check
 	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=asan run-ptx
 check-cuda: setup-check qemu initramfs
 	@rc=0; $(MAKE) -j$(JOBS) --no-print-directory run-cuda || rc=1; \
-	 $(RUN_TAP) cuda $(sort $(wildcard tests/cuda/test_*.py)) || rc=1; \
+	 $(RUN_TAP) --jobs $(JOBS) cuda $(sort $(wildcard tests/cuda/test_*.py)) || rc=1; \
 	 $(SUM) cuda-daemon cuda || rc=1; exit $$rc
 # The daemon's tests once more, with the cuda executor on the fake driver, and those of its own.
 CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute cuda faults kernel load refusals)
 run-cuda: $(O)/bin/vgpud $(O)/bin/vgpuctl $(FAKECUDA) $(CUDA_DAEMON_TESTS)
-	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) cuda-daemon $(CUDA_DAEMON_TESTS)
+	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) --jobs $(JOBS) cuda-daemon $(CUDA_DAEMON_TESTS)
 
 # For a machine with an NVIDIA driver, which may have no package registry: sets nothing up.
 .PHONY: gpu-programs gpu-check
@@ -230,7 +232,7 @@ gpu-bundle: qemu initramfs
 check-gpu-bundle: gpu-bundle programs
 	@$(RUN_TAP) --timeout 1200 gpu-bundle tests/cuda/long/test_gpu_bundle.py
 check-qtest: qemu plugin programs
-	@$(RUN_TAP) qtest $(sort $(wildcard tests/qtest/test_*.py))
+	@$(RUN_TAP) --jobs $(JOBS) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs
 	@$(RUN_TAP) --jobs $(JOBS) vm $(sort $(wildcard tests/vm/test_*.py))
 

@@ -78,12 +78,12 @@ static void parse_row(struct vectors *v, char *line)
 
         if (k == v->inputs) {
             at = strchr(at, ':');
-            ck_assert_ptr_nonnull(at);
+            unit_check(at != NULL, "no colon after the inputs: %s", line);
             at++;
         }
         errno = 0;
         cell = strtoull(at, &end, 16);
-        ck_assert_msg(end != at && !errno, "bad row: %s", line);
+        unit_check(end != at && !errno, "bad row: %s", line);
         at = end;
         if (k < v->inputs)
             v->in[v->rows * v->inputs + k] = cell;
@@ -160,7 +160,7 @@ static void run_family(const char *name, enum vgpu_ptx_isa isa)
     ck_assert_msg(result.status == VGPU_PTX_OK, "%s: %s", name, result.fault.text);
     for (unsigned r = 0; r < v.rows; r++)
         for (unsigned k = 0; k < v.outputs; k++)
-            ck_assert_msg(
+            unit_check(
                 within(v.tolerance[k], out[r * v.outputs + k], v.expected[r * v.outputs + k]),
                 "%s row %u output %u: got %llx, expected %llx (%s); inputs %llx %llx %llx", name, r,
                 k, (unsigned long long)out[r * v.outputs + k],

@@ -80,7 +80,7 @@ static void *swap_loop(void *arg)
 START_TEST(eventfd_swap_under_load_loses_no_interrupt)
 {
     struct swapper s = {.vm = fx.vm[0], .vector = fx.ctx[0]->vector};
-    uint32_t rounds = VGPUD_CYCLES(4000, 800);
+    uint32_t rounds = VGPUD_CYCLES(1000, 400);
     pthread_t thread;
 
     ck_assert_int_eq(pthread_create(&thread, NULL, swap_loop, &s), 0);

@@ -5,6 +5,8 @@
  */
 #include "fake_exec.h"
 
+#include "unit.h"
+
 #include <check.h>
 #include <string.h>
 
@@ -32,7 +34,7 @@ static enum vgpu_submit_result fake_submit(struct vgpu_exec *e, struct vgpu_job 
     }
     if (e->inline_nops && job->opcode == VGPU_CMD_NOP && stream_count(e, job->stream) == 0)
         return VGPU_SUBMIT_DONE;
-    ck_assert_uint_lt(e->held_count, FAKE_MAX);
+    unit_check(e->held_count < FAKE_MAX, "the fake holds all %u jobs it can", e->held_count);
     e->held[e->held_count++] = job;
     return VGPU_SUBMIT_QUEUED;
 }
@@ -45,7 +47,7 @@ void fake_exec_finish(struct vgpu_exec *e, uint64_t cookie, uint16_t status)
         if (job->cookie != cookie)
             continue;
         for (uint32_t k = 0; k < i && !e->skip_order; k++)
-            ck_assert_msg(e->held[k]->stream != job->stream, "test finishes out of order");
+            unit_check(e->held[k]->stream != job->stream, "test finishes out of order");
         memmove(&e->held[i], &e->held[i + 1], (e->held_count - i - 1) * sizeof(e->held[0]));
         e->held_count--;
         job->status = status;

@@ -6,6 +6,7 @@
 #include "fake_exec.h"
 #include "guest.h"
 #include "suites.h"
+#include "unit.h"
 
 #include <exec/dispatch.h>
 
@@ -360,10 +361,14 @@ START_TEST(random_streams_keep_their_order)
         run(&w);
         vgpu_ring_publish_cons(&w.ring);
         while (guest_reap(&w.guest, &cqe)) {
-            ck_assert_uint_eq((uint32_t)cqe.cookie, seen_of[cqe.cookie >> 32]++);
+            unit_check((uint32_t)cqe.cookie == seen_of[cqe.cookie >> 32],
+                       "stream %u: job %u completed as number %llu", (uint32_t)(cqe.cookie >> 32),
+                       (uint32_t)cqe.cookie, (unsigned long long)seen_of[cqe.cookie >> 32]);
+            seen_of[cqe.cookie >> 32]++;
             got++;
         }
-        ck_assert(w.d.parked == 0 || w.d.in_executor > 0);
+        unit_check(w.d.parked == 0 || w.d.in_executor > 0, "%u streams parked behind no job",
+                   w.d.parked);
     }
     world_fini(&w);
 }

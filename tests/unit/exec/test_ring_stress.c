@@ -8,6 +8,7 @@
  */
 #include "guest.h"
 #include "suites.h"
+#include "unit.h"
 
 #include <exec/ring.h>
 #include <poll.h>
@@ -158,9 +159,11 @@ START_TEST(no_wakeup_and_no_entry_is_lost)
             ops = sent;
         dawdle(&rng);
         while (guest_reap(&s.guest, &cqe)) {
-            ck_assert_uint_eq(cqe.cookie, got);
-            ck_assert_uint_eq(cqe.result, got * MAGIC);
-            ck_assert_uint_eq(cqe.sq_idx, (uint32_t)(first[_i] + got));
+            unit_check(cqe.cookie == got && cqe.result == got * MAGIC &&
+                           cqe.sq_idx == (uint32_t)(first[_i] + got),
+                       "completion %llu: cookie %llu, result %#llx, sq_idx %u",
+                       (unsigned long long)got, (unsigned long long)cqe.cookie,
+                       (unsigned long long)cqe.result, cqe.sq_idx);
             got++;
             any = true;
         }
@@ -168,8 +171,8 @@ START_TEST(no_wakeup_and_no_entry_is_lost)
             continue;
         dawdle(&rng);
         if (guest_arm(&s.guest))
-            ck_assert_msg(wait_fd(s.irq_fd), "guest: lost interrupt at %llu; device says: %s",
-                          (unsigned long long)got, s.failure ? s.failure : "nothing");
+            unit_check(wait_fd(s.irq_fd), "guest: lost interrupt at %llu; device says: %s",
+                       (unsigned long long)got, s.failure ? s.failure : "nothing");
     }
     __atomic_store_n(&s.stop, true, __ATOMIC_RELEASE);
     eventfd_write(s.doorbell_fd, 1);

@@ -78,9 +78,9 @@ static void run_program(struct vgpu_ptx_machine *machine, struct vgpu_ptx_module
     for (int i = 0; i < PROGRAM_WORDS; i++) {
         union word got = ((const union word *)to)[i];
 
-        ck_assert_msg(agree(got, want[i], p->tolerance),
-                      "%s %s n=%d [%d]: %08x (%g) instead of %08x (%g)", path, p->name, n, i, got.u,
-                      (double)got.f, want[i].u, (double)want[i].f);
+        unit_check(agree(got, want[i], p->tolerance),
+                   "%s %s n=%d [%d]: %08x (%g) instead of %08x (%g)", path, p->name, n, i, got.u,
+                   (double)got.f, want[i].u, (double)want[i].f);
     }
     ck_assert_int_eq(vgpu_ptx_mem_free(machine, params[0]), VGPU_PTX_OK);
     ck_assert_int_eq(vgpu_ptx_mem_free(machine, params[1]), VGPU_PTX_OK);

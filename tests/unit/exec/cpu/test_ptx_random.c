@@ -61,8 +61,8 @@ static void agree(unsigned seed, const char *text, const struct way *ways, size_
             continue;
         run_way(text, &ways[w], got);
         for (unsigned k = 0; k < THREADS * 32; k++)
-            ck_assert_msg(first[k] == got[k], "program %u: thread %u word %u is %08x: %s; %08x: %s",
-                          seed, k / 32, k % 32, first[k], ways[0].name, got[k], ways[w].name);
+            unit_check(first[k] == got[k], "program %u: thread %u word %u is %08x: %s; %08x: %s",
+                       seed, k / 32, k % 32, first[k], ways[0].name, got[k], ways[w].name);
     }
 }
 

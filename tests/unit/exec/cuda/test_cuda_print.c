@@ -4,6 +4,7 @@
  */
 #include "../cpu_guest.h"
 #include "cuda_suites.h"
+#include "unit.h"
 
 #include <check.h>
 #include <string.h>
@@ -87,12 +88,12 @@ static void numbers_are_whole(size_t bytes, size_t wide, bool with_end)
     for (size_t i = 0; i < bytes; i++) {
         size_t at = i % each;
 
-        ck_assert_msg(at == 0      ? text[i] == ' '
-                      : at == wide ? text[i] == '\n'
-                                   : text[i] != '\n',
-                      "byte %zu is %02x", i, text[i]);
-        ck_assert_msg(at != wide - 1 || (text[i] >= '0' && text[i] <= '9'), "byte %zu is %02x", i,
-                      text[i]);
+        unit_check(at == 0      ? text[i] == ' '
+                   : at == wide ? text[i] == '\n'
+                                : text[i] != '\n',
+                   "byte %zu is %02x", i, text[i]);
+        unit_check(at != wide - 1 || (text[i] >= '0' && text[i] <= '9'), "byte %zu is %02x", i,
+                   text[i]);
     }
 }
 
