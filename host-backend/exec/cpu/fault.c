@@ -59,6 +59,7 @@ void ptx_run_fail(struct ptx_run *run, enum vgpu_ptx_status status, enum vgpu_pt
     if (!run->status) {
         run->status = status;
         run->fault.kind = kind;
+        run->fault.input = run->func->module->index;
         snprintf(run->fault.kernel, sizeof(run->fault.kernel), "%s", run->func->name);
         snprintf(run->fault.text, sizeof(run->fault.text), "kernel %.127s: %s%s%s", run->func->name,
                  kind_text[kind], text ? ": " : "", text ? text : "");
@@ -80,6 +81,7 @@ static void fault_place(struct ptx_warp *w, const struct ptx_insn *i, uint32_t l
     fault->thread[2] = thread / run->block[0] / run->block[1];
     if (i >= code->insns && i < code->insns + code->insn_count)
         fault->line = code->lines[i - code->insns];
+    fault->input = code->func->module->index;
 }
 
 static void fault_write(struct ptx_warp *w, struct vgpu_ptx_fault *f, const char *detail)

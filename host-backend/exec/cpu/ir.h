@@ -63,10 +63,11 @@ static inline void ptx_mods_set(struct ptx_mods *mods, enum ptx_mod mod)
 #define PTX_TYPES(T)                                                                               \
     T(none, 0)                                                                                     \
     T(pred, 0)                                                                                     \
-    T(b8, 1) T(b16, 2) T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8)      \
-        T(s8, 1) T(s16, 2) T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8)            \
-            T(f16x2, 4) T(bf16x2, 4) T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) \
-                T(s4, 1) T(e4m3x2, 2) T(e5m2x2, 2) T(texref, 8) T(samplerref, 8) T(surfref, 8)
+    T(b8, 1)                                                                                       \
+    T(b16, 2) T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8) T(s8, 1)      \
+        T(s16, 2) T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8) T(f16x2, 4)         \
+            T(bf16x2, 4) T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) T(s4, 1)    \
+                T(e4m3x2, 2) T(e5m2x2, 2) T(texref, 8) T(samplerref, 8) T(surfref, 8)
 
 enum ptx_type {
 #define T(name, bytes) PTX_T_##name,
@@ -172,6 +173,7 @@ struct ptx_var {
     struct ptx_reloc *relocs;
     uint64_t address; /* global, const: VA; shared, param: offset; local: offset in the frame */
     struct ptx_var *target;        /* an extern that another input defines */
+    struct ptx_module_ir *module;  /* that declares it */
     struct ptx_func *visit_kernel; /* shared: the last kernel found to reach it */
     bool is_shared_by_many;
     struct ptx_var *next;
@@ -227,6 +229,8 @@ struct ptx_func {
 
 struct ptx_module_ir {
     struct vgpu_arena *arena;
+    const char *input; /* its name, for messages */
+    uint32_t index;    /* among the inputs */
     uint32_t version;
     uint32_t target_sm;
     struct ptx_func *funcs, **funcs_end;

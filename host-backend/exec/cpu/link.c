@@ -48,10 +48,22 @@ static struct ptx_sym *publish(struct linker *l, const char *name, uint32_t byte
     return sym;
 }
 
-static bool clash(struct linker *l, const char *name, const char *what)
+/* A name of `ir` that does not go with the others' use of it. */
+static bool clash(struct linker *l, const struct ptx_module_ir *ir, uint32_t line, const char *name,
+                  const char *what)
 {
-    ptx_log_add(l->log, "error: '%s' %s\n", name, what);
+    ptx_log_add(l->log, "%s:%u: error: '%s' %s\n", ir->input, line, name, what);
     return fail(l, VGPU_PTX_SYNTAX);
+}
+
+static bool clash_func(struct linker *l, const struct ptx_func *func, const char *what)
+{
+    return clash(l, func->module, func->line, func->name, what);
+}
+
+static bool clash_var(struct linker *l, const struct ptx_var *var, const char *what)
+{
+    return clash(l, var->module, var->line, var->name, what);
 }
 
 static bool publish_func(struct linker *l, struct ptx_func *func)
@@ -68,13 +80,13 @@ static bool publish_func(struct linker *l, struct ptx_func *func)
         return sym != NULL;
     }
     if (sym->kind != PTX_SYM_FUNC)
-        return clash(l, func->name, "is a function and a variable");
+        return clash_func(l, func, "is a function and a variable");
     if (func->is_weak && !func->is_entry) {
         func->target = sym->func;
         return true;
     }
     if (!sym->func->is_weak)
-        return clash(l, func->name, "is defined twice");
+        return clash_func(l, func, "is defined twice");
     sym->func->target = func;
     sym->func = func;
     return true;
@@ -94,9 +106,9 @@ static bool publish_var(struct linker *l, struct ptx_var *var)
         return sym != NULL;
     }
     if (sym->kind != PTX_SYM_VAR)
-        return clash(l, var->name, "is a function and a variable");
+        return clash_var(l, var, "is a function and a variable");
     if (!var->is_weak && !sym->var->is_weak && var->is_visible)
-        return clash(l, var->name, "is defined twice");
+        return clash_var(l, var, "is defined twice");
     if (!var->is_visible)
         return true; /* a static inside a function: its own object */
     if (var->is_weak) {
@@ -121,14 +133,13 @@ static bool resolve(struct linker *l)
                 continue;
             if (sym->func->param_count != func->param_count ||
                 sym->func->ret_count != func->ret_count)
-                return clash(l, func->name, "is declared and defined with different parameters");
+                return clash_func(l, func, "is declared and defined with different parameters");
             for (uint32_t k = 0; k < func->param_count; k++)
                 if (sym->func->params[k]->bytes != func->params[k]->bytes)
-                    return clash(l, func->name,
-                                 "is declared and defined with different parameters");
+                    return clash_func(l, func, "is declared and defined with different parameters");
             for (uint32_t k = 0; k < func->ret_count; k++)
                 if (sym->func->rets[k]->bytes != func->rets[k]->bytes)
-                    return clash(l, func->name, "is declared and defined with different results");
+                    return clash_func(l, func, "is declared and defined with different results");
             func->target = sym->func;
         }
         for (struct ptx_var *var = ir->vars; var; var = var->next) {
@@ -137,11 +148,8 @@ static bool resolve(struct linker *l)
             if (!var->is_extern || var->target ||
                 (var->space == PTX_SPACE_SHARED && var->is_unsized))
                 continue;
-            if (!sym || sym->kind != PTX_SYM_VAR || sym->var->space != var->space) {
-                ptx_log_add(l->log, "%u: error: '%s' is external and nobody defines it\n",
-                            var->line, var->name);
-                return fail(l, VGPU_PTX_SYNTAX);
-            }
+            if (!sym || sym->kind != PTX_SYM_VAR || sym->var->space != var->space)
+                return clash_var(l, var, "is external and nobody defines it");
             var->target = sym->var;
         }
     }
@@ -241,8 +249,7 @@ static bool place_variables(struct linker *l)
             continue;
         if (var->space == PTX_SPACE_CONST) {
             if (var->bytes > 65536 || l->module->const_bytes + var->bytes > 65536u * 10) {
-                ptx_log_add(l->log, "%u: error: too much constant memory\n", var->line);
-                return fail(l, VGPU_PTX_SYNTAX);
+                return clash_var(l, var, "is more constant memory than there is");
             }
             l->module->const_bytes += (uint32_t)var->bytes;
         }
@@ -283,10 +290,7 @@ static bool init_variables(struct linker *l)
 
             if (reloc->var && ptx_var_target(reloc->var)->space != PTX_SPACE_GLOBAL &&
                 ptx_var_target(reloc->var)->space != PTX_SPACE_CONST) {
-                ptx_log_add(l->log,
-                            "%u: error: '%s' is initialised with an address that is not global\n",
-                            var->line, var->name);
-                return fail(l, VGPU_PTX_SYNTAX);
+                return clash_var(l, var, "is initialised with an address that is not global");
             }
             value = reloc_value(reloc) >> reloc->shift;
             memcpy(host + reloc->offset, &value,
@@ -383,8 +387,8 @@ static bool layout_var(struct linker *l, struct ptx_var *var, uint32_t *end)
     uint64_t offset = ((uint64_t)*end + var->align - 1) & ~(uint64_t)(var->align - 1);
 
     if (offset + var->bytes > VGPU_PTX_MAX_SHARED_BYTES) {
-        ptx_log_add(l->log, "%u: error: more than %u bytes of shared memory with '%s'\n", var->line,
-                    VGPU_PTX_MAX_SHARED_BYTES, var->name);
+        ptx_log_add(l->log, "%s:%u: error: more than %u bytes of shared memory with '%s'\n",
+                    var->module->input, var->line, VGPU_PTX_MAX_SHARED_BYTES, var->name);
         return fail(l, VGPU_PTX_SYNTAX);
     }
     var->address = offset;
@@ -492,7 +496,7 @@ static bool decode_functions(struct linker *l)
         }
         module->funcs[func->index] = func;
         kernels += func->is_entry;
-        status = ptx_decode(&module->arena, module->machine->engine, func, "ptx", l->log);
+        status = ptx_decode(&module->arena, module->machine->engine, func, ir->input, l->log);
         if (status) {
             fail(l, status);
             if (status != VGPU_PTX_UNSUPPORTED)

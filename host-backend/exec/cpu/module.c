@@ -7,11 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum vgpu_ptx_status parse_text(struct vgpu_ptx_module *module,
-                                       const struct vgpu_ptx_input *input, const char *name,
+static enum vgpu_ptx_status parse_text(struct vgpu_ptx_module *module, const char *name,
                                        const char *text, size_t bytes, struct ptx_log *log)
 {
-    (void)input;
     while (bytes && !text[bytes - 1]) /* a NUL at the end is customary */
         bytes--;
     return ptx_parse(&module->arena, name, text, bytes, log, &module->inputs[module->input_count]);
@@ -52,9 +50,11 @@ static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module,
     free(text);
     if (!kept)
         return VGPU_PTX_NO_MEMORY;
-    status = parse_text(module, input, name, kept, bytes, log);
-    if (!status)
+    status = parse_text(module, name, kept, bytes, log);
+    if (!status) {
+        module->inputs[module->input_count]->index = module->input_count;
         module->input_count++;
+    }
     return status;
 }
 

@@ -545,6 +545,9 @@ enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, cons
     if (!p.ir)
         return VGPU_PTX_NO_MEMORY;
     p.ir->arena = arena;
+    p.ir->input = vgpu_arena_copy(arena, input, strlen(input));
+    if (!p.ir->input)
+        return VGPU_PTX_NO_MEMORY;
     p.ir->funcs_end = &p.ir->funcs;
     p.ir->vars_end = &p.ir->vars;
     ptx_lexer_init(&p.lexer, text, bytes);

@@ -562,6 +562,7 @@ bool ptx_parse_var(struct ptx_parser *p, enum ptx_space space, const struct ptx_
     pattern.is_extern = linkage->is_extern;
     pattern.is_visible = linkage->is_visible;
     pattern.is_weak = linkage->is_weak;
+    pattern.module = p->ir;
     do {
         struct ptx_var *var = vgpu_arena_alloc(p->arena, 1, sizeof(*var));
 

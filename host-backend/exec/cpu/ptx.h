@@ -167,7 +167,8 @@ enum vgpu_ptx_fault_kind {
 
 struct vgpu_ptx_fault {
     enum vgpu_ptx_fault_kind kind;
-    uint32_t line; /* in the PTX text, 0 = none */
+    uint32_t input; /* which of the inputs that were linked */
+    uint32_t line;  /* in its text, 0 = none */
     uint32_t block[3];
     uint32_t thread[3];
     uint64_t va; /* of ILLEGAL_ADDRESS and MISALIGNED */
