@@ -2,7 +2,8 @@
 #
 # Tools for people on the host.
 
-$(eval $(call vgpu_prog,vgpu-ptx,host-backend/tools/vgpu-ptx.c host-backend/tools/vgpu-ptx-args.c,ptx,$(PTX_LDLIBS)))
+PTX_TOOL_SOURCES := $(addprefix host-backend/tools/vgpu-ptx,.c -args.c -cpu.c -cuda.c)
+$(eval $(call vgpu_prog,vgpu-ptx,$(PTX_TOOL_SOURCES),exec ptx,$(PTX_LDLIBS) -ldl))
 
 DM_SOURCES := $(addprefix host-backend/tools/vgpu-dm,.c -args.c -daemon.c)
 $(eval $(call vgpu_prog,vgpu-dm,$(DM_SOURCES),daemon,-linih -ljson-c))

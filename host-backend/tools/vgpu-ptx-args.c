@@ -10,18 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int buffer_new(struct ptxtool_args *args, const void *data, size_t bytes,
-                      const char *out_path, uint64_t *va)
+/* Takes `data` over, which is NULL for zeroes. */
+static int buffer_new(struct ptxtool_args *args, void *data, size_t bytes, const char *out_path,
+                      uint64_t *va)
 {
-    void *host;
+    const struct ptxtool_memory *memory = &args->memory;
+    bool good = bytes > 0 && memory->alloc(memory->opaque, bytes, va) &&
+                (!data || memory->write(memory->opaque, *va, data, bytes));
 
+    free(data);
     if (!bytes)
-        return ptxtool_fail("%s", "an empty buffer");
-    if (vgpu_ptx_mem_alloc(args->machine, bytes, va) ||
-        !(host = vgpu_ptx_mem_translate(args->machine, *va, bytes)))
-        return ptxtool_fail("%s", "no memory for a buffer");
-    if (data)
-        memcpy(host, data, bytes);
+        return ptxtool_fail("an empty buffer");
+    if (!good)
+        return ptxtool_fail("no memory for a buffer of %zu bytes", bytes);
     args->buffers[args->buffer_count].va = *va;
     args->buffers[args->buffer_count].bytes = bytes;
     args->buffers[args->buffer_count++].out_path = out_path;
@@ -34,25 +35,22 @@ static int buffer_from(struct ptxtool_args *args, const char *path, size_t path_
     char *name = strndup(path, path_bytes);
     size_t bytes;
     void *data;
-    int status;
 
     if (!name)
-        return ptxtool_fail("%s", "out of memory");
+        return ptxtool_fail("out of memory");
     data = ptxtool_read(name, &bytes);
     free(name);
-    if (!data)
-        return PTXTOOL_USAGE;
-    status = buffer_new(args, data, bytes, out_path, va);
-    free(data);
-    return status;
+    return data ? buffer_new(args, data, bytes, out_path, va) : PTXTOOL_USAGE;
 }
 
 static int buffer_sized(struct ptxtool_args *args, const char *text, bool has_path, uint64_t *va)
 {
     char *end;
-    unsigned long long bytes = strtoull(text, &end, 0);
+    unsigned long long bytes;
 
-    if (end == text || (has_path ? *end != ':' || !end[1] : *end != '\0'))
+    errno = 0;
+    bytes = strtoull(text, &end, 0);
+    if (errno || *text == '-' || end == text || (has_path ? *end != ':' || !end[1] : *end != '\0'))
         return ptxtool_fail("bad argument '%s'", text);
     return buffer_new(args, NULL, (size_t)bytes, has_path ? end + 1 : NULL, va);
 }
@@ -138,61 +136,63 @@ static int pack_one(struct ptxtool_args *args, const char *text, unsigned char *
     return status;
 }
 
-int ptxtool_args_pack(struct ptxtool_args *args, const struct vgpu_ptx_function *function,
-                      const char *const *texts, uint32_t count)
+int ptxtool_args_pack(struct ptxtool_args *args, const struct ptxtool_run *run,
+                      const struct vgpu_func_info *info, const struct vgpu_param_info *params)
 {
     static unsigned char value[VGPU_PTX_MAX_PARAM_BYTES + 8];
-    struct vgpu_ptx_attributes attributes;
 
-    vgpu_ptx_function_attributes(function, &attributes);
-    if (attributes.param_count != count) {
-        fprintf(stderr, "vgpu-ptx: %s has %u parameters, %u were given\n",
-                vgpu_ptx_function_name(function), attributes.param_count, count);
-        return PTXTOOL_USAGE;
-    }
-    args->packed_bytes = attributes.param_bytes;
-    args->packed = calloc(1, attributes.param_bytes + 8);
+    if (info->param_count != run->arg_count)
+        return ptxtool_fail("%s has %u parameters, %u were given", run->kernel, info->param_count,
+                            run->arg_count);
+    args->packed_bytes = info->param_bytes;
+    args->packed = aligned_alloc(16, (info->param_bytes + 16u) & ~15u);
     if (!args->packed)
-        return ptxtool_fail("%s", "out of memory");
-    for (uint32_t k = 0; k < count; k++) {
-        struct vgpu_ptx_param param;
+        return ptxtool_fail("out of memory");
+    memset(args->packed, 0, args->packed_bytes);
+    for (uint32_t k = 0; k < info->param_count; k++) {
         size_t bytes = 0;
-        int status = pack_one(args, texts[k], value, sizeof(value), &bytes);
+        int status = pack_one(args, run->args[k], value, sizeof(value), &bytes);
 
         if (status)
             return status;
-        if (vgpu_ptx_function_param(function, k, &param) || param.bytes != bytes) {
-            fprintf(stderr, "vgpu-ptx: argument %u has %zu bytes, the kernel's parameter %u\n", k,
-                    bytes, param.bytes);
-            return PTXTOOL_USAGE;
-        }
-        memcpy(args->packed + param.offset, value, bytes);
+        if (params[k].bytes != bytes)
+            return ptxtool_fail("argument %u has %zu bytes, the kernel's parameter %u", k, bytes,
+                                params[k].bytes);
+        memcpy(args->packed + params[k].offset, value, bytes);
     }
     return 0;
 }
 
+static int write_file(const char *path, const void *data, size_t bytes)
+{
+    FILE *file = fopen(path, "wb");
+    bool good = file && fwrite(data, 1, bytes, file) == bytes;
+
+    if (file && fclose(file))
+        good = false;
+    return good ? 0 : ptxtool_fail("%s: %s", path, strerror(errno));
+}
+
 int ptxtool_args_write(struct ptxtool_args *args)
 {
-    for (uint32_t k = 0; k < args->buffer_count; k++) {
+    const struct ptxtool_memory *memory = &args->memory;
+    int status = 0;
+
+    for (uint32_t k = 0; k < args->buffer_count && !status; k++) {
         const char *path = args->buffers[k].out_path;
-        const void *host;
-        FILE *file;
-        bool good;
+        size_t bytes = args->buffers[k].bytes;
+        void *data;
 
         if (!path)
             continue;
-        host = vgpu_ptx_mem_translate(args->machine, args->buffers[k].va, args->buffers[k].bytes);
-        file = fopen(path, "wb");
-        good =
-            host && file && fwrite(host, 1, args->buffers[k].bytes, file) == args->buffers[k].bytes;
-        if (file && fclose(file))
-            good = false;
-        if (!good) {
-            fprintf(stderr, "vgpu-ptx: %s: %s\n", path, strerror(errno));
-            return PTXTOOL_USAGE;
-        }
+        data = malloc(bytes);
+        if (data && memory->read(memory->opaque, args->buffers[k].va, data, bytes))
+            status = write_file(path, data, bytes);
+        else
+            status = ptxtool_fail("%s: a buffer of %zu bytes can't be read back", path, bytes);
+        free(data);
     }
-    return 0;
+    return status;
 }
 
 void ptxtool_args_free(struct ptxtool_args *args)

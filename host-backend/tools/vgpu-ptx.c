@@ -1,42 +1,51 @@
 // SPDX-License-Identifier: MIT
 /*
- * vgpu-ptx: looks at PTX and fatbin files and runs kernels on the CPU executor, without a VM.
+ * vgpu-ptx: looks at PTX and fatbin files and runs kernels, without a VM.
  *
- *   check FILE        lists kernels, parameters, resources, and everything unsupported; exit 1 if there is any
- *   run FILE -k ...   runs one kernel with buffers from files
+ *   check FILE...     lists kernels, parameters, resources, and everything unsupported; exit 1 if there is any
+ *   run FILE -k ...   runs one kernel with buffers from files, on the CPU or the CUDA executor
  *
- * Exit codes: 0 success, 1 the file or the kernel has a fault, 2 wrong usage or an unreadable file. Messages have a
- * compiler's form, file:line: error: ...
+ * Exit codes: 0 success, 1 the file or the kernel has a fault, 2 wrong usage, an unreadable file, or an executor
+ * that can't be had.  Messages have a compiler's form, file:line: error: ...
  */
-#include "exec/cpu/ptx.h"
 #include "vgpu-ptx.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define LOG_BYTES (1u << 20)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "usage: vgpu-ptx check FILE...\n"
-                "       vgpu-ptx run FILE -k KERNEL -g X[,Y[,Z]] -b X[,Y[,Z]] [-s BYTES] [-x cpu]\n"
-                "                [-j THREADS] [--timeout MS] [--cooperative] [--time] [--stats] "
-                "[-a ARG]...\n"
-                "ARG: u8: u16: u32: u64: s32: s64: f32: f64: VALUE, in:PATH, out:BYTES:PATH, "
-                "inout:PATH:PATH,\n"
-                "     zero:BYTES, hex:BYTES\n");
+    fprintf(
+        to,
+        "usage: vgpu-ptx check FILE...\n"
+        "       vgpu-ptx check --link FILE...\n"
+        "       vgpu-ptx run FILE... -k KERNEL -g X[,Y[,Z]] -b X[,Y[,Z]] [-s BYTES]\n"
+        "                [-x cpu|cuda[,device=GPU]] [-j THREADS] [--timeout MS] [--cooperative]\n"
+        "                [--time] [--stats] [-a ARG]...\n"
+        "ARG: u8: u16: u32: u64: s32: s64: f32: f64: VALUE, in:PATH, out:BYTES:PATH, "
+        "inout:PATH:PATH,\n"
+        "     zero:BYTES, hex:BYTES\n");
 }
 
-int ptxtool_fail(const char *format, const char *what)
+int ptxtool_fail(const char *format, ...)
 {
+    va_list args;
+
     fprintf(stderr, "vgpu-ptx: ");
-    fprintf(stderr, format, what);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
     fprintf(stderr, "\n");
     return PTXTOOL_USAGE;
+}
+
+void ptxtool_show_time(double seconds)
+{
+    printf("time %.6f s\n", seconds);
 }
 
 void *ptxtool_read(const char *path, size_t *bytes)
@@ -70,37 +79,6 @@ void *ptxtool_read(const char *path, size_t *bytes)
     return data;
 }
 
-static void print_text(void *user, const char *text, size_t bytes)
-{
-    (void)user;
-    fwrite(text, 1, bytes, stdout);
-}
-
-int ptxtool_load(struct vgpu_ptx_machine *machine, const char *path,
-                 struct vgpu_ptx_module **module)
-{
-    struct vgpu_ptx_input input = {.name = path};
-    char *log = calloc(1, LOG_BYTES);
-    enum vgpu_ptx_status status;
-    void *data;
-
-    if (!log)
-        return ptxtool_fail("%s", "out of memory");
-    data = ptxtool_read(path, &input.bytes);
-    if (!data) {
-        free(log);
-        return PTXTOOL_USAGE;
-    }
-    input.image = data;
-    status = vgpu_ptx_module_link(machine, &input, 1, log, LOG_BYTES, module);
-    if (status && !*log)
-        snprintf(log, LOG_BYTES, "%s: error: %s\n", path, vgpu_ptx_status_name(status));
-    fputs(log, stderr);
-    free(data);
-    free(log);
-    return status ? PTXTOOL_FAULT : 0;
-}
-
 static void show_kernel(const struct vgpu_ptx_function *function)
 {
     struct vgpu_ptx_attributes a;
@@ -119,22 +97,24 @@ static void show_kernel(const struct vgpu_ptx_function *function)
                param.align);
 }
 
-static int check_file(struct vgpu_ptx_machine *machine, const char *path)
+static int check_files(struct vgpu_ptx_machine *machine, char *const *files, uint32_t count)
 {
     struct vgpu_ptx_module *module;
     struct vgpu_ptx_function *function;
     struct vgpu_ptx_attributes a;
-    int status = ptxtool_load(machine, path, &module);
+    int status = ptxtool_load(machine, files, count, &module);
 
     if (status)
         return status;
+    for (uint32_t k = 0; k < count; k++)
+        printf("%s%s", k ? " + " : "", files[k]);
     function = vgpu_ptx_module_kernel(module, 0);
     if (function) {
         vgpu_ptx_function_attributes(function, &a);
-        printf("%s: PTX ISA %u.%u, %u bytes of constants\n", path, a.ptx_version / 10,
-               a.ptx_version % 10, a.const_bytes);
+        printf(": PTX ISA %u.%u, %u bytes of constants\n", a.ptx_version / 10, a.ptx_version % 10,
+               a.const_bytes);
     } else {
-        printf("%s: no kernels\n", path);
+        printf(": no kernels\n");
     }
     for (uint32_t k = 0; (function = vgpu_ptx_module_kernel(module, k)); k++)
         show_kernel(function);
@@ -146,16 +126,19 @@ static int command_check(int argc, char **argv)
 {
     struct vgpu_ptx_options options = {.threads = 1};
     struct vgpu_ptx_machine *machine;
+    bool together = argc > 0 && !strcmp(argv[0], "--link");
     int worst = 0;
 
-    if (argc < 1) {
+    argc -= together;
+    argv += together;
+    if (argc < 1 || argv[0][0] == '-') {
         usage(stderr);
         return PTXTOOL_USAGE;
     }
     if (vgpu_ptx_machine_create(&options, &machine))
-        return ptxtool_fail("%s", "the machine cannot be created");
-    for (int k = 0; k < argc; k++) {
-        int status = check_file(machine, argv[k]);
+        return ptxtool_fail("the machine cannot be created");
+    for (int k = 0; k < argc; k += together ? argc : 1) {
+        int status = check_files(machine, argv + k, together ? (uint32_t)argc : 1);
 
         worst = status > worst ? status : worst;
     }
@@ -191,18 +174,36 @@ static bool parse_count(const char *text, uint32_t *value)
     return end != text && !*end && number <= UINT32_MAX;
 }
 
-struct run_options {
-    const char *kernel;
-    struct vgpu_ptx_launch launch;
-    struct vgpu_ptx_options machine;
-    const char *args[PTXTOOL_ARGS_MAX];
-    uint32_t arg_count;
-    bool show_time, show_stats;
-};
+/* -x: as a VM's executor= and device= are given to vgpud */
+static bool parse_executor(const char *text, struct ptxtool_run *run)
+{
+    run->on_cuda = !strncmp(text, "cuda", 4) && (text[4] == ',' || !text[4]);
+    run->device = NULL;
+    if (!run->on_cuda || !text[4])
+        return run->on_cuda || !strcmp(text, "cpu");
+    run->device = text + strlen("cuda,device=");
+    return !strncmp(text, "cuda,device=", strlen("cuda,device=")) && *run->device;
+}
 
 enum { OPT_TIME = 256, OPT_STATS, OPT_TIMEOUT, OPT_COOPERATIVE };
 
-static int parse_options(int argc, char **argv, struct run_options *o)
+static bool parse_option(int c, struct ptxtool_run *run)
+{
+    switch (c) {
+    case 'k': run->kernel = optarg; return true;
+    case 'g': return parse_dims(optarg, run->grid);
+    case 'b': return parse_dims(optarg, run->block);
+    case 's': return parse_count(optarg, &run->shared_bytes);
+    case 'j': return parse_count(optarg, &run->threads) && run->threads <= VGPU_PTX_MAX_THREADS;
+    case OPT_TIME: run->show_time = true; return true;
+    case OPT_STATS: run->show_stats = true; return true;
+    case OPT_TIMEOUT: return parse_count(optarg, &run->timeout_ms);
+    case OPT_COOPERATIVE: run->cooperative = true; return true;
+    default: return false;
+    }
+}
+
+static int parse_options(int argc, char **argv, struct ptxtool_run *run)
 {
     static const struct option longs[] = {{"time", no_argument, NULL, OPT_TIME},
                                           {"stats", no_argument, NULL, OPT_STATS},
@@ -212,115 +213,34 @@ static int parse_options(int argc, char **argv, struct run_options *o)
     bool good = true;
     int c;
 
-    while ((c = getopt_long(argc, argv, "k:g:b:s:a:x:j:", longs, NULL)) != -1 && good) {
-        switch (c) {
-        case 'k': o->kernel = optarg; break;
-        case 'g': good = parse_dims(optarg, o->launch.grid); break;
-        case 'b': good = parse_dims(optarg, o->launch.block); break;
-        case 's': good = parse_count(optarg, &o->launch.dynamic_shared_bytes); break;
-        case 'j':
-            good = parse_count(optarg, &o->machine.threads) &&
-                   o->machine.threads <= VGPU_PTX_MAX_THREADS;
-            break;
-        case 'x':
-            if (strcmp(optarg, "cpu"))
-                return ptxtool_fail("the executor '%s' is not built into this tool; 'cpu' is",
-                                    optarg);
-            break;
-        case 'a':
-            if (o->arg_count == PTXTOOL_ARGS_MAX)
-                return ptxtool_fail("%s", "too many arguments");
-            o->args[o->arg_count++] = optarg;
-            break;
-        case OPT_TIME: o->show_time = true; break;
-        case OPT_STATS: o->show_stats = true; break;
-        case OPT_TIMEOUT: good = parse_count(optarg, &o->launch.timeout_ms); break;
-        case OPT_COOPERATIVE: o->launch.flags |= VGPU_PTX_LAUNCH_COOPERATIVE; break;
-        default: good = false;
-        }
+    while (good && (c = getopt_long(argc, argv, "k:g:b:s:a:x:j:", longs, NULL)) != -1) {
+        if (c == 'x' && !parse_executor(optarg, run))
+            return ptxtool_fail("no executor '%s': there are cpu, cuda and cuda,device=GPU",
+                                optarg);
+        if (c == 'a' && run->arg_count == PTXTOOL_ARGS_MAX)
+            return ptxtool_fail("more than %u arguments", PTXTOOL_ARGS_MAX);
+        if (c == 'a')
+            run->args[run->arg_count++] = optarg;
+        else
+            good = c == 'x' || parse_option(c, run);
     }
-    if (!good || optind != argc - 1 || !o->kernel || !o->launch.grid[0] || !o->launch.block[0]) {
+    run->files = argv + optind;
+    run->file_count = (uint32_t)(argc - optind);
+    if (!good || optind >= argc || !run->kernel || !run->grid[0] || !run->block[0]) {
         usage(stderr);
         return PTXTOOL_USAGE;
     }
     return 0;
 }
 
-static void show_stats(const struct vgpu_ptx_counters *c)
-{
-    printf("blocks                %llu\n", (unsigned long long)c->blocks);
-    printf("warp instructions     %llu\n", (unsigned long long)c->warp_instructions);
-    printf(
-        "lane instructions     %llu (%.1f of 32 lanes)\n", (unsigned long long)c->lane_instructions,
-        c->warp_instructions ? (double)c->lane_instructions / (double)c->warp_instructions : 0.0);
-    printf("divergent branches    %llu of %llu\n", (unsigned long long)c->divergent_branches,
-           (unsigned long long)c->branches);
-    printf("barrier arrivals      %llu\n", (unsigned long long)c->barriers);
-    printf("global loads          %llu bytes\n", (unsigned long long)c->global_load_bytes);
-    printf("global stores         %llu bytes\n", (unsigned long long)c->global_store_bytes);
-    printf("atomic operations     %llu\n", (unsigned long long)c->atomics);
-}
-
-static int run_kernel(struct vgpu_ptx_machine *machine, struct vgpu_ptx_module *module,
-                      struct run_options *o, const char *path)
-{
-    struct vgpu_ptx_function *function;
-    struct vgpu_ptx_fault fault;
-    struct vgpu_ptx_counters counters;
-    struct ptxtool_args args = {.machine = machine};
-    struct timespec start, end;
-    enum vgpu_ptx_status status;
-    int result;
-
-    if (vgpu_ptx_module_function(module, o->kernel, &function)) {
-        fprintf(stderr, "%s: error: no kernel '%s'\n", path, o->kernel);
-        return PTXTOOL_FAULT;
-    }
-    result = ptxtool_args_pack(&args, function, o->args, o->arg_count);
-    if (result)
-        return result;
-    o->launch.function = function;
-    o->launch.params = args.packed;
-    o->launch.param_bytes = args.packed_bytes;
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    status = vgpu_ptx_launch_run(machine, &o->launch, &fault, &counters);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    if (status == VGPU_PTX_FAULT || status == VGPU_PTX_CANCELLED) {
-        fprintf(stderr, "%s:%u: error: %s\n", path, fault.line, fault.text);
-        result = PTXTOOL_FAULT;
-    } else if (status) {
-        fprintf(stderr, "%s: error: launch: %s\n", path, vgpu_ptx_status_name(status));
-        result = PTXTOOL_FAULT;
-    } else {
-        result = ptxtool_args_write(&args);
-    }
-    if (o->show_time)
-        printf("time %.6f s\n",
-               (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) * 1e-9);
-    if (o->show_stats)
-        show_stats(&counters);
-    ptxtool_args_free(&args);
-    return result;
-}
-
 static int command_run(int argc, char **argv)
 {
-    struct run_options o = {.machine = {.print = print_text}};
-    struct vgpu_ptx_machine *machine;
-    struct vgpu_ptx_module *module;
-    int status = parse_options(argc, argv, &o);
+    static struct ptxtool_run run;
+    int status = parse_options(argc, argv, &run);
 
     if (status)
         return status;
-    if (vgpu_ptx_machine_create(&o.machine, &machine))
-        return ptxtool_fail("%s", "the machine cannot be created");
-    status = ptxtool_load(machine, argv[optind], &module);
-    if (!status) {
-        status = run_kernel(machine, module, &o, argv[optind]);
-        vgpu_ptx_module_unload(module);
-    }
-    vgpu_ptx_machine_destroy(machine);
-    return status;
+    return run.on_cuda ? ptxtool_run_cuda(&run) : ptxtool_run_cpu(&run);
 }
 
 int main(int argc, char **argv)

@@ -6,6 +6,7 @@
  * for it.  JIT logs go where the options say, cut to their sizes and NUL-terminated.
  */
 #include <elf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "fake.h"
@@ -56,6 +57,29 @@ static void options_read(unsigned int n, const int *options, void **values, stru
     }
 }
 
+/* "ptx:7: error: text" as the driver's compiler says it, and its last line. */
+static void log_put(char *to, size_t room, const char *log)
+{
+    size_t used = 0;
+
+    to[0] = '\0';
+    while (*log && used < room) {
+        int bytes = (int)strcspn(log, "\n"), text = 0;
+        unsigned int line;
+
+        if (sscanf(log, "ptx:%u: error: %n", &line, &text) == 1 && text)
+            used += (size_t)snprintf(to + used, room - used,
+                                     "ptxas application ptx input, line %u; error   : %.*s\n", line,
+                                     bytes - text, log + text);
+        else
+            used += (size_t)snprintf(to + used, room - used, "%.*s\n", bytes, log);
+        log += bytes + (log[bytes] == '\n');
+        if (!*log && text && used < room)
+            snprintf(to + used, room - used,
+                     "ptxas fatal   : Ptx assembly aborted due to errors\n");
+    }
+}
+
 FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
                                         int *options, void **values)
 {
@@ -79,10 +103,8 @@ FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, uns
     made->ctx = ctx;
     status =
         vgpu_ptx_module_load(ctx->machine, image, image_bytes(image), log, sizeof(log), &made->ptx);
-    if (logs.error && logs.error_bytes > 0) {
-        strncpy(logs.error, log, logs.error_bytes - 1);
-        logs.error[logs.error_bytes - 1] = '\0';
-    }
+    if (logs.error && logs.error_bytes > 0)
+        log_put(logs.error, logs.error_bytes, log);
     if (logs.info && logs.info_bytes > 0)
         logs.info[0] = '\0';
     if (status != VGPU_PTX_OK) {
