@@ -42,11 +42,14 @@ else
     exec </dev/null >/dev/kmsg 2>&1
 fi
 
+echo "guest-init: begins"
+
 # what `modprobe` would do with the module's dependencies: none are needed
 if [ "$load" = 1 ] && [ -f /lib/modules/vgpu.ko ]; then
     # shellcheck disable=SC2086 # one word per parameter
     insmod /lib/modules/vgpu.ko $params >/run/vgpu.insmod.log 2>&1
     echo $? >/run/vgpu.insmod
+    echo "guest-init: insmod gave $(cat /run/vgpu.insmod)"
 fi
 
 /bin/guest-agent "$agent"

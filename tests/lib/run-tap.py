@@ -13,7 +13,8 @@ no plan, a plan that differs from the number of results, the same number twice,
 a death by signal, a timeout, a non-zero exit status with no failed test, "Bail
 out!", and not existing.  So no way of going wrong can look like passing.
 
-Failures are shown with the program's output; skips with their reasons.  The
+Failures are shown with the program's output; skips with their reasons; lines that
+begin with "# NOTE " always.  The
 last line is "N passed, N failed[, N skipped]", and DIR/results/GROUP.json holds
 the same in detail.  The exit status is 0 if nothing failed and something ran.
 """
@@ -34,6 +35,7 @@ import time
 RESULT = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:-\s*)?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)\s*(?:#\s*skip\S*\s*(.*))?$", re.IGNORECASE)
 DIRECTIVE = re.compile(r"\s#\s*(skip|todo)\b\S*\s*(.*)$", re.IGNORECASE)
+NOTE = "# NOTE "
 SKIPPED_EXIT = 77       # a program may skip itself as a whole
 DEFAULT_TIMEOUT_S = 900
 SHOWN_LINES = 120       # of a failing program's output
@@ -51,6 +53,7 @@ class Program:
     path: str
     tests: list = dataclasses.field(default_factory=list)   # {name, result, reason}
     problems: list = dataclasses.field(default_factory=list)
+    notes: list = dataclasses.field(default_factory=list)
     output: str = ""
     seconds: float = 0.0
 
@@ -70,6 +73,8 @@ def parse(program, status):
             program.problems.append(line)
         elif result:
             take_result(program, result, numbers)
+        elif line.startswith(NOTE):
+            program.notes.append(line[len(NOTE):])
     if status == SKIPPED_EXIT and not program.tests:
         lines = [x for x in program.output.splitlines() if x.strip()]
         reason = lines[-1] if lines else "no reason given"
@@ -166,6 +171,8 @@ def show(program):
                 print(f"     skipped: {test['name']}: {test['reason']}")
         for problem in program.problems:
             print(f"     failed: {problem}")
+        for note in program.notes:
+            print(f"     note: {note}")
         if counts["failed"]:
             lines = program.output.splitlines()
             print(f"     --- its output (last {min(len(lines), SHOWN_LINES)} of {len(lines)} lines)")
@@ -185,7 +192,7 @@ def write_results(build, group, programs, counts, seconds):
     data = {
         "group": group, **counts, "seconds": round(seconds, 1),
         "programs": [{"path": p.path, "seconds": round(p.seconds, 1), "tests": p.tests,
-                      "problems": p.problems} for p in programs]}
+                      "problems": p.problems, "notes": p.notes} for p in programs]}
     path = os.path.join(folder, group + ".json")
     with open(path + ".new", "w", encoding="utf-8") as file:
         json.dump(data, file, indent=1)

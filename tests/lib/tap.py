@@ -37,6 +37,11 @@ def diagnose(text):
         print(f"# {line}", flush=True)
 
 
+def note(text):
+    """Print a line that run-tap.py shows even when the program passes."""
+    print(f"# NOTE {_one_line(text)}", flush=True)
+
+
 def fail(message):
     raise AssertionError(message)
 

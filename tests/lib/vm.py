@@ -14,6 +14,10 @@ The machine is q35 under TCG with shared memfd RAM, which vfio-user needs.  QEMU
 dies with this process (PR_SET_PDEATHSIG), so that a killed test leaves nothing
 behind.  When a test fails inside the `with`, the ends of the console and of
 QEMU's own output are printed as TAP diagnostics.
+
+About one boot in a thousand under TCG hangs in the kernel, before its first process
+runs.  Such a guest is started once more, with a note of it that run-tap.py always
+shows, and with all that stuck.py finds out.  One that hangs later is a failure.
 """
 import contextlib
 import ctypes
@@ -30,12 +34,14 @@ import time
 
 import images
 import tap
-from agent import Agent, AgentError, poll
+from agent import Agent, AgentError, AgentTimeout, poll
+import stuck
 from hosttsc import tsc_khz
 from qmp import Qmp, QmpError
 from shell import Shell, ShellError
 
-BOOT_TIMEOUT_S = 180  # a boot takes 3 s; a loaded machine may take long
+BOOT_TIMEOUT_S = 120  # a boot takes 3 s; a loaded machine may take long
+INIT_RUNS = "guest-init: begins"    # guest-init.sh, on the console
 MESSAGE_TIMEOUT_MS = 60000  # of vfio-user-pci, which gives a device up after 5 s by default
 PCI_ID = "1234:7667"
 PR_SET_PDEATHSIG = 1
@@ -49,6 +55,10 @@ def die_with_parent():
 
 
 GuestError = ShellError     # the guest did not do what it was asked
+
+
+class BootTimeout(GuestError):
+    """The guest runs, and its agent did not come up."""
 
 
 @dataclasses.dataclass
@@ -83,7 +93,7 @@ class Config:
         words += ["watchdog_thresh=60", "rcupdate.rcu_cpu_stall_timeout=120"]
         # nor do ticks that come late, when the kernel counts them at boot, mean that the
         # timer does not work: the kernel would panic where interrupts are remapped
-        words.append("no_timer_check")
+        words += ["no_timer_check", *stuck.KERNEL_WORDS]
         if not self.vgpu_load:
             words.append("vgpu.load=0")
         if self.swiotlb_force:
@@ -116,7 +126,7 @@ def qemu_command(config, initrd, console, agent_fd, qmp_fd):
         command += ["-plugin", f"file={images.plugin()}"]
     command += [
         "-nodefaults", "-no-user-config", "-display", "none",
-        "-name", re.sub(r"[^A-Za-z0-9.-]", "-", config.name),
+        "-name", re.sub(r"[^A-Za-z0-9.-]", "-", config.name) + ",debug-threads=on",
         "-accel", "tcg,thread=multi" if config.accel == "tcg" else config.accel,
         # a hypervisor below KVM may not take the register of that feature
         "-machine", machine, "-cpu", "max" if config.accel == "tcg" else "max,arch-capabilities=off",
@@ -144,33 +154,50 @@ class Guest(Shell):
     def __init__(self, config, boot_timeout_s=BOOT_TIMEOUT_S):
         self.config = config
         self.boot_timeout_s = boot_timeout_s
-        self.directory = tempfile.mkdtemp(prefix="vgpu-vm-")
-        self.console_path = os.path.join(self.directory, "console.log")
-        self.qemu_log_path = os.path.join(self.directory, "qemu.log")
+        self.directory = self.console_path = self.qemu_log_path = None
         self.process = self.agent = self.qmp = None
         self.boot_s = None
+        self.hung = False       # it did not answer: ask it why
 
     # -- life ------------------------------------------------------------
 
     def __enter__(self):
         try:
             self.start()
-            self.wait_boot()
+            self._wait_first_boot()
         except BaseException:
             self.diagnose()
             self.close()
             raise
         return self
 
+    def _wait_first_boot(self):
+        """wait_boot(), with a second start where the kernel hung; see the module's text."""
+        try:
+            self.wait_boot()
+        except BootTimeout as error:
+            if INIT_RUNS in self.console():
+                raise
+            tap.note(f"guest {self.config.name} hung before its first process: {error}; "
+                     "started again")
+            self.diagnose()
+            self.close()
+            self.start()
+            self.wait_boot()
+
     def __exit__(self, kind, error, trace):
         try:
             if kind is not None and not issubclass(kind, tap.Skip):
+                self.hung = self.hung or issubclass(kind, AgentTimeout)
                 self.diagnose()
         finally:
             self.close()
 
     def start(self):
         """Start QEMU; the guest begins to boot."""
+        self.directory = tempfile.mkdtemp(prefix="vgpu-vm-")
+        self.console_path = os.path.join(self.directory, "console.log")
+        self.qemu_log_path = os.path.join(self.directory, "qemu.log")
         initrd = self._initrd()
         agent_ours, agent_theirs = sockets.socketpair()
         qmp_ours, qmp_theirs = sockets.socketpair()
@@ -192,6 +219,9 @@ class Guest(Shell):
         """Wait until the guest's agent has come up, for the boots'th time."""
         try:
             self.agent.wait_ready(boots, self.boot_timeout_s)
+        except AgentTimeout as error:
+            self.hung = True
+            raise BootTimeout(str(error)) from error
         except AgentError as error:
             raise GuestError(str(error)) from error
         self.boot_s = time.monotonic() - self.started_at
@@ -219,7 +249,10 @@ class Guest(Shell):
             self.agent.close()
         if self.qmp:
             self.qmp.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        self.process = self.agent = self.qmp = None
+        self.hung = False
 
     # -- use -------------------------------------------------------------
 
@@ -270,6 +303,9 @@ class Guest(Shell):
             tap.diagnose(f"--- {self.config.name}, {title}, last {len(lines)} lines")
             if lines:
                 tap.diagnose("\n".join(lines))
+        if self.hung:
+            tap.diagnose(f"--- {self.config.name} does not answer")
+            tap.diagnose("\n".join(stuck.report(self)))
 
     def _initrd(self):
         """The initramfs, with the test's own files appended."""
@@ -290,6 +326,8 @@ class Guest(Shell):
 
 
 def _text_of(path):
+    if not path:
+        return ""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()

@@ -6,6 +6,8 @@ A runner that passes what is broken makes every other test worthless, so each wa
 in which a test program can go wrong is shown to it here.  The agent and the image
 tools follow, the agent in a real guest without our device.
 """
+import contextlib
+import io
 import json
 import os
 import stat
@@ -18,9 +20,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 # pylint: disable=wrong-import-position
 import images  # noqa: E402
 import tap  # noqa: E402
-from agent import AgentLost, AgentTimeout  # noqa: E402
+from agent import AgentLost, AgentTimeout, poll  # noqa: E402
 from shell import KERNEL_TROUBLE  # noqa: E402
-from vm import Config, Guest, GuestError  # noqa: E402
+from vm import BootTimeout, Config, Guest, GuestError  # noqa: E402
 
 RUN_TAP = os.path.join(images.TOP, "tests", "lib", "run-tap.py")
 SUM = os.path.join(images.TOP, "tests", "lib", "sum-results.py")
@@ -73,6 +75,19 @@ def runner_judges():
             tap.equal(last, f"{expected[0]} passed, {expected[1]} failed{skipped}", "last line")
 
 
+@tap.test("the runner shows the notes of a program that passes")
+def runner_shows_notes():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "program")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\necho 1..1; echo '# NOTE odd'; echo '# even'; echo 'ok 1 - a'\n")
+        os.chmod(path, 0o755)
+        done = subprocess.run([RUN_TAP, "--build", folder, "self", path],
+                              capture_output=True, text=True, timeout=60, check=False)
+        tap.contains(done.stdout, "     note: odd\n", "what is shown")
+        tap.true("even" not in done.stdout, "other comments are not shown")
+
+
 @tap.test("the runner kills what a program leaves behind")
 def runner_kills_stragglers():
     with tempfile.TemporaryDirectory() as folder:
@@ -80,12 +95,16 @@ def runner_kills_stragglers():
         run_tap(folder, f"sleep 600 & echo $! >{pidfile}; echo 1..1; echo 'ok 1 - a'")
         with open(pidfile, encoding="ascii") as file:
             pid = int(file.read())
-        # gone, or a zombie that nobody has collected yet
-        try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                tap.equal(file.read().rsplit(")", 1)[1].split()[0], "Z", "state of the straggler")
-        except FileNotFoundError:
-            pass
+
+        def is_dead():
+            """Gone, or a zombie that nobody has collected yet."""
+            try:
+                with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                    return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+            except FileNotFoundError:
+                return True
+        # a signal that was sent is not yet a process that ended
+        poll(is_dead, 10, "the straggler is dead")
 
 
 @tap.test("a program that does not exist, and a group without programs, fail")
@@ -190,6 +209,26 @@ def agent_works():
         except AgentLost:
             pass
         tap.equal(guest.check("echo again"), "again\n", "a command after the reset")
+
+
+@tap.test("a guest that never comes up is started twice, and says where it stands")
+def hang_is_explained():
+    config = Config(name="hanging", append="rdinit=/bin/sleep -- 1000")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        try:
+            with Guest(config, boot_timeout_s=10):
+                pass
+        except BootTimeout as error:
+            failure = str(error)
+        else:
+            failure = "none"
+    said = said.getvalue()
+    tap.contains(failure, "agent is not up after 10 s", "the failure")
+    tap.equal(said.count("# NOTE guest hanging hung before its first process"), 1, "notes")
+    tap.equal(said.count("Kernel panic - not syncing: NMI"), 2, f"panics in {said}")
+    for part in ("QEMU says: running", "CPU#1 RIP=", "LVTT", "CPU 0/TCG", "task:sleep"):
+        tap.contains(said, part, "what was found out")
 
 
 @tap.test("a kernel that complains is noticed, and one that dies ends the guest")
