@@ -21,7 +21,8 @@ git ls-files "$KMOD" include/vgpu | while read -r file; do
     mkdir -p "$work/tree/$(dirname "$file")"
     cp -- "$file" "$work/tree/$file"
 done
-make -C "$headers" M="$work/tree/$KMOD" W=1 C=2 CF=-D__CHECK_ENDIAN__ \
+# without the flags of a make that runs this: -s would hide what sparse looked at
+env -u MAKEFLAGS -u MFLAGS make -C "$headers" M="$work/tree/$KMOD" W=1 C=2 CF=-D__CHECK_ENDIAN__ \
     -j "$(jobs_default)" modules >"$work/log" 2>&1 || {
     cat "$work/log"
     die "the module does not build"
