@@ -24,6 +24,7 @@ import dataclasses
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,7 @@ class Program:
     notes: list = dataclasses.field(default_factory=list)
     output: str = ""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0    # with the children it waited for
 
     def count(self, result):
         own = sum(1 for test in self.tests if test["result"] == result)
@@ -120,6 +122,20 @@ def kill_group(process):
         pass
 
 
+def wait(process, timeout_s):
+    """Wait for the end of a process: (exit status, CPU seconds); the status is None, and the
+    process was killed with its group, when it took too long."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        ended = select.select([pidfd], [], [], timeout_s)[0]
+    finally:
+        os.close(pidfd)
+    kill_group(process)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode if ended else None, usage.ru_utime + usage.ru_stime
+
+
 def run(path, timeout_s, environment):
     """Run one program to its Program."""
     program = Program(path)
@@ -134,14 +150,9 @@ def run(path, timeout_s, environment):
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True, env=dict(environment, TMPDIR=scratch))
-            try:
-                status = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
+            status, program.cpu_seconds = wait(process, timeout_s)
+            if status is None:
                 program.problems.append(f"still running after {timeout_s} s, killed")
-                status = None
-            finally:
-                kill_group(process)
-                process.wait()
             output.seek(0)
             program.output = output.read().decode(errors="replace")
     except OSError as error:
@@ -163,7 +174,7 @@ def show(program):
     counts = {key: program.count(key) for key in ("passed", "failed", "skipped")}
     with _print_lock:
         print(f"{'FAIL' if counts['failed'] else 'ok  '} {program.path}: {summary(counts)} "
-              f"({program.seconds:.1f} s)", flush=True)
+              f"({program.seconds:.1f} s, {program.cpu_seconds:.1f} s of CPU time)", flush=True)
         for test in program.tests:
             if test["result"] == "failed":
                 print(f"     failed: {test['name']}")
