@@ -236,7 +236,7 @@ def demonstrate(rounds):
     sessions, problems = [], []
     started = time.time()
     qemu = images.qemu()
-    images.kernel(), images.initrd()  # once, not in each thread
+    images.boot_kernel(), images.initrd()  # once, not in each thread
     try:
         with Daemon([Vm(name) for name in GUESTS]) as daemon:
             say(f"vgpud serves {len(GUESTS)} VMs ({EXECUTOR}); booting {len(GUESTS)} guests")

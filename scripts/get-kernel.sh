@@ -1,14 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# get-kernel.sh FLAVOUR [release|vmlinuz|config|headers]: Debian's stock guest
-# kernel of that flavour (cloud-amd64, amd64), unpacked in the cache and never
+# get-kernel.sh FLAVOUR [release|vmlinuz|vmlinux|config|headers]: Debian's stock
+# guest kernel of that flavour (cloud-amd64, amd64), unpacked in the cache and never
 # installed.  The version is whatever the metapackage linux-image-FLAVOUR names
-# now.  Prints the value asked for, or all four as NAME=VALUE lines.
+# now.  Prints the value asked for, or all but vmlinux as NAME=VALUE lines.
 # FLAVOUR "debug" or "xen" is a kernel of build-kernel.sh.
 #
 #   release  as in `uname -r`
 #   vmlinuz  the bootable image
+#   vmlinux  the kernel in it, uncompressed, which boots too: an emulated guest takes
+#            as long to uncompress it as for half of the rest; not of built ones
 #   config   its build configuration
 #   headers  a tree for `make -C HEADERS M=... modules`
 set -eu
@@ -59,6 +61,33 @@ fetch()
     publish "$_work/root" "$place"
 }
 
+# The kernel's own compression is the first in the image that gives an ELF file.  What follows
+# it makes the unpackers complain, whose exit status therefore says nothing.
+uncompress()
+{
+    temp_beside "$2"
+    for _kind in 'xz -dc --single-stream,\xfd7zXZ\x00' 'lz4 -dcq,\x02!L\x18'; do
+        # shellcheck disable=SC2013 # numbers
+        for _at in $(LC_ALL=C grep -obUaP "${_kind#*,}" "$1" | cut -d: -f1); do
+            tail -c "+$((_at + 1))" "$1" | ${_kind%,*} >"$TEMP/vmlinux" 2>/dev/null || true
+            [ "$(head -c 4 "$TEMP/vmlinux" | tail -c 3)" = ELF ] || continue
+            mv -- "$TEMP/vmlinux" "$2"
+            return
+        done
+    done
+    die "$1 holds no kernel compressed with xz or lz4"
+}
+
+vmlinux()
+{
+    need lz4 guest
+    need xz guest
+    _path=$place/boot/vmlinux-$release
+    lock_entry "$_path"
+    [ -e "$_path" ] || uncompress "$place/boot/vmlinuz-$release" "$_path"
+    printf '%s\n' "$_path"
+}
+
 value_of()
 {
     if [ -n "$built" ]; then
@@ -68,9 +97,10 @@ value_of()
     case $1 in
     release) printf '%s\n' "$release" ;;
     vmlinuz) printf '%s\n' "$place/boot/vmlinuz-$release" ;;
+    vmlinux) vmlinux ;;
     config) printf '%s\n' "$place/boot/config-$release" ;;
     headers) printf '%s\n' "$place/usr/src/linux-headers-$release" ;;
-    *) die "unknown value '$1': release, vmlinuz, config or headers" ;;
+    *) die "unknown value '$1': release, vmlinuz, vmlinux, config or headers" ;;
     esac
 }
 
@@ -95,7 +125,7 @@ stock_kernel()
     [ -d "$place" ] || fetch "$place"
 }
 
-[ $# -eq 1 ] || [ $# -eq 2 ] || die "usage: scripts/get-kernel.sh FLAVOUR [release|vmlinuz|config|headers]"
+[ $# -eq 1 ] || [ $# -eq 2 ] || die "usage: scripts/get-kernel.sh FLAVOUR [release|vmlinuz|vmlinux|config|headers]"
 need apt-get guest
 need dpkg-deb guest
 flavour=$1

@@ -22,6 +22,7 @@ import subprocess
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DEFAULT_FLAVOUR = "cloud-amd64"
+BUILT_FLAVOURS = ("debug", "xen")   # of build-kernel.sh
 
 
 class Missing(Exception):
@@ -100,6 +101,13 @@ def _suffix(flavour):
 
 def kernel(flavour=DEFAULT_FLAVOUR):
     return script("VGPU_KERNEL_" + _suffix(flavour), "get-kernel.sh", flavour, "vmlinuz")
+
+
+def boot_kernel(flavour=DEFAULT_FLAVOUR):
+    """The same, uncompressed if that can be had: half the time of a boot under emulation."""
+    if "VGPU_KERNEL_" + _suffix(flavour) in os.environ or flavour in BUILT_FLAVOURS:
+        return kernel(flavour)
+    return script("VGPU_VMLINUX_" + _suffix(flavour), "get-kernel.sh", flavour, "vmlinux")
 
 
 def initrd(flavour=DEFAULT_FLAVOUR):

@@ -94,6 +94,8 @@ class Config:
         # nor do ticks that come late, when the kernel counts them at boot, mean that the
         # timer does not work: the kernel would panic where interrupts are remapped
         words += ["no_timer_check", *stuck.KERNEL_WORDS]
+        # its ciphers are not what is tested here
+        words.append("cryptomgr.notests")
         if not self.vgpu_load:
             words.append("vgpu.load=0")
         if self.swiotlb_force:
@@ -131,7 +133,7 @@ def qemu_command(config, initrd, console, agent_fd, qmp_fd):
         # a hypervisor below KVM may not take the register of that feature
         "-machine", machine, "-cpu", "max" if config.accel == "tcg" else "max,arch-capabilities=off",
         "-smp", str(config.cpus), "-m", f"{config.memory_mb}M", *memory,
-        "-kernel", images.kernel(config.flavour), "-initrd", initrd,
+        "-kernel", images.boot_kernel(config.flavour), "-initrd", initrd,
         "-append", config.kernel_command_line(),
         "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=agent,fd={agent_fd}", "-serial", "chardev:agent",
