@@ -30,7 +30,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 RESULT = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:-\s*)?(.*)$")
@@ -44,9 +43,6 @@ SHOWN_LINES = 120       # of a failing program's output
 # Check: TAP on standard output, nothing else there
 CHECK_ENVIRONMENT = {"CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent",
                      "CK_DEFAULT_TIMEOUT": "60"}
-
-_print_lock = threading.Lock()
-
 
 @dataclasses.dataclass
 class Program:
@@ -172,24 +168,23 @@ def failed_any(program):
 def show(program):
     """Print one program's outcome."""
     counts = {key: program.count(key) for key in ("passed", "failed", "skipped")}
-    with _print_lock:
-        print(f"{'FAIL' if counts['failed'] else 'ok  '} {program.path}: {summary(counts)} "
-              f"({program.seconds:.1f} s, {program.cpu_seconds:.1f} s of CPU time)", flush=True)
-        for test in program.tests:
-            if test["result"] == "failed":
-                print(f"     failed: {test['name']}")
-            elif test["result"] == "skipped":
-                print(f"     skipped: {test['name']}: {test['reason']}")
-        for problem in program.problems:
-            print(f"     failed: {problem}")
-        for note in program.notes:
-            print(f"     note: {note}")
-        if counts["failed"]:
-            lines = program.output.splitlines()
-            print(f"     --- its output (last {min(len(lines), SHOWN_LINES)} of {len(lines)} lines)")
-            for line in lines[-SHOWN_LINES:]:
-                print(f"     | {line}")
-        sys.stdout.flush()
+    lines = [f"{'FAIL' if counts['failed'] else 'ok  '} {program.path}: {summary(counts)} "
+             f"({program.seconds:.1f} s, {program.cpu_seconds:.1f} s of CPU time)"]
+    for test in program.tests:
+        if test["result"] == "failed":
+            lines.append(f"     failed: {test['name']}")
+        elif test["result"] == "skipped":
+            lines.append(f"     skipped: {test['name']}: {test['reason']}")
+    lines += [f"     failed: {problem}" for problem in program.problems]
+    lines += [f"     note: {note}" for note in program.notes]
+    if counts["failed"]:
+        output = program.output.splitlines()
+        shown = output[-SHOWN_LINES:]
+        lines.append(f"     --- its output (last {len(shown)} of {len(output)} lines)")
+        lines += [f"     | {line}" for line in shown]
+    # in one piece: another group may run beside this one
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 def summary(counts):
