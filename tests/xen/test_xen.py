@@ -10,6 +10,7 @@ import xentest  # first: it makes the rest importable
 import cases_rig  # noqa: F401
 import cases_tiny  # noqa: F401
 import cases_wrapper  # noqa: F401
+import cases_linux  # noqa: F401
 import cases_end  # noqa: F401
 import tap
 
