@@ -142,6 +142,7 @@ help:
 	@echo "                     check-churn (the device opened 10,000 times),"
 	@echo "                     check-stock-qemu (a recent QEMU's own vfio-user client),"
 	@echo "                     check-csmith (random C programs as kernels, SEEDS=N of them),"
+	@echo "                     check-xen-long (fifty domains of Xen),"
 	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
@@ -237,11 +238,15 @@ check-vm: qemu plugin initramfs
 	@$(RUN_TAP) --jobs $(JOBS) vm $(sort $(wildcard tests/vm/test_*.py))
 
 # The kernel and the Dom0 come before the tests, whose time limit is not for building.
-check-xen: programs
+.PHONY: xen-images check-xen-long
+xen-images: programs
 	@scripts/setup.sh xen
 	@scripts/build-kernel.sh xen >/dev/null
 	@scripts/build-xen-dom0.sh >/dev/null
 	@$(MAKE) --no-print-directory $(XEN_TINY)
+check-xen-long: xen-images
+	@$(RUN_TAP) --timeout 7200 xen-long $(sort $(wildcard tests/xen/long/test_*.py))
+check-xen: xen-images
 	@$(RUN_TAP) xen $(sort $(wildcard tests/xen/test_*.py))
 
 # Of check-vm, the tests that make something fail.
@@ -267,7 +272,7 @@ check-debug-kernel: qemu initramfs
 	@scripts/build-kernel.sh debug
 	@$(RUN_TAP) --timeout 7200 debug-kernel $(addprefix tests/vm/long/test_,debug_kernel.py fuzz.py)
 check-long:
-	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-churn check-csmith check-gpu-bundle check-debug-kernel; do \
+	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-churn check-csmith check-gpu-bundle check-xen-long check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc
 
 # Xen's Dom0 has one processor, so its tests go beside those of QEMU's guests.

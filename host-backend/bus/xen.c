@@ -120,7 +120,8 @@ static int xen_map_requests(struct vgpu_xen *xen)
     return xen->resource ? 0 : -1;
 }
 
-/* Ports exist once the server is enabled; requests that come before are seen at binding. */
+/* Ports exist once the server is enabled; requests that come before are seen at binding.  One
+ * that a predecessor was about to serve begins anew. */
 static int xen_bind_events(struct vgpu_xen *xen)
 {
     for (uint32_t i = 0; i < xen->vcpus; i++) {
@@ -130,6 +131,8 @@ static int xen_bind_events(struct vgpu_xen *xen)
         if (port < 0)
             return -1;
         xen->ports[i] = (evtchn_port_t)port;
+        if (xen->requests->vcpu_ioreq[i].state == STATE_IOREQ_INPROCESS)
+            xen->requests->vcpu_ioreq[i].state = STATE_IOREQ_READY;
     }
     return 0;
 }
@@ -147,20 +150,27 @@ static void xen_deliver(void *opaque, unsigned int vector, uint64_t addr, uint32
 }
 
 int vgpu_xen_attach(struct vgpu_xen *xen, struct vgpu_dev *dev, const struct vgpu_xen_ops *ops,
-                    void *opaque, char *why, size_t bytes)
+                    void *opaque, int state_fd, char *why, size_t bytes)
 {
+    bool adopted;
+
+    xen->state_fd = state_fd;
     xen->ops = ops;
     xen->opaque = opaque;
     xen->dev = dev;
-    if (xen_lib.xendevicemodel_create_ioreq_server(xen->dm, xen->domid, HVM_IOREQSRV_BUFIOREQ_OFF,
-                                                   &xen->server))
+    adopted = xen_state_adopt(xen);
+    if (!adopted && xen_lib.xendevicemodel_create_ioreq_server(
+                        xen->dm, xen->domid, HVM_IOREQSRV_BUFIOREQ_OFF, &xen->server))
         return open_failed(xen, "registering an ioreq server", why, bytes);
     xen->stage = XEN_CREATED;
+    if (!adopted)
+        xen_state_save(xen);
     if (xen_map_requests(xen))
         return open_failed(xen, "mapping the request page", why, bytes);
     xen->stage = XEN_MAPPED;
     if (xen_lib.xendevicemodel_map_pcidev_to_ioreq_server(xen->dm, xen->domid, xen->server, 0, 0,
-                                                          (uint8_t)xen->slot, 0))
+                                                          (uint8_t)xen->slot, 0) &&
+        !(adopted && errno == EEXIST))
         return open_failed(xen, "taking its PCI slot", why, bytes);
     xen->stage = XEN_PLACED;
     xen->msix = vgpu_msix_create(xen_deliver, xen);
@@ -169,6 +179,11 @@ int vgpu_xen_attach(struct vgpu_xen *xen, struct vgpu_dev *dev, const struct vgp
         return open_failed(xen, "MSI-X table", why, bytes);
     }
     vgpu_dev_attach_msix(dev, xen->msix);
+    if (adopted) {
+        xen_state_restore(xen);
+        xen_bars_adopt(xen);
+        xen_log(xen, VGPU_DEV_LOG_INFO, "takes the domain over from a process that died");
+    }
     if (xen_lib.xendevicemodel_set_ioreq_server_state(xen->dm, xen->domid, xen->server, 1))
         return open_failed(xen, "enabling the ioreq server", why, bytes);
     xen->stage = XEN_ENABLED;
@@ -196,8 +211,10 @@ void vgpu_xen_destroy(struct vgpu_xen *xen)
     xen_cache_drop(xen);
     if (xen->stage >= XEN_MAPPED)
         xen_lib.xenforeignmemory_unmap_resource(xen->memory, xen->resource);
-    if (xen->stage >= XEN_CREATED)
+    if (xen->stage >= XEN_CREATED) {
+        xen_state_clear(xen);
         xen_lib.xendevicemodel_destroy_ioreq_server(xen->dm, xen->domid, xen->server);
+    }
     if (xen->events)
         xen_lib.xenevtchn_close(xen->events);
     if (xen->memory)

@@ -48,9 +48,11 @@ struct vgpu_xen_stats {
 /* 0 with *out, or -errno with one line in `why`. */
 VGPU_MUST_CHECK int vgpu_xen_open(uint32_t domid, uint32_t slot, struct vgpu_xen **out, char *why,
                                   size_t why_bytes);
+/* state_fd: a file for what a successor needs if this process is killed, from offset 4096 on; it
+ * stays the caller's, and open.  Takes over from the predecessor that left its state there. */
 VGPU_MUST_CHECK int vgpu_xen_attach(struct vgpu_xen *xen, struct vgpu_dev *dev,
-                                    const struct vgpu_xen_ops *ops, void *opaque, char *why,
-                                    size_t why_bytes);
+                                    const struct vgpu_xen_ops *ops, void *opaque, int state_fd,
+                                    char *why, size_t why_bytes);
 /* Detaches, too.  NULL is allowed. */
 void vgpu_xen_destroy(struct vgpu_xen *xen);
 

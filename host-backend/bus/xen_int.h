@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the Xen bus: xen.c (life), xen_ioreq.c (requests), xen_memory.c (guest memory).
+ * Private to the Xen bus: xen.c (life), xen_ioreq.c (requests), xen_memory.c (guest memory),
+ * xen_state.c (what outlives a process).
  */
 #ifndef VGPU_BUS_XEN_INT_H
 #define VGPU_BUS_XEN_INT_H
@@ -49,6 +50,7 @@ struct vgpu_xen {
     xenevtchn_handle *events;
     int memory_fd;
     ioservid_t server;
+    int state_fd; /* the owner's; see xen_state.c */
     xenforeignmemory_resource_handle *resource;
     shared_iopage_t *requests;
     uint32_t vcpus;
@@ -69,6 +71,13 @@ void xen_log(struct vgpu_xen *xen, enum vgpu_dev_log level, const char *fmt, ...
 void xen_serve(struct vgpu_xen *xen, ioreq_t *req);
 void xen_bars_unmap(struct vgpu_xen *xen);
 bool xen_msix_enabled(struct vgpu_xen *xen);
+void xen_bars_adopt(struct vgpu_xen *xen);
+/* xen_state.c */
+void xen_state_save(struct vgpu_xen *xen);
+void xen_state_clear(struct vgpu_xen *xen);
+/* Is there a server of a process that was killed?  Then it is xen->server. */
+bool xen_state_adopt(struct vgpu_xen *xen);
+void xen_state_restore(struct vgpu_xen *xen);
 /* xen_memory.c */
 void xen_cache_drop(struct vgpu_xen *xen);
 VGPU_MUST_CHECK int xen_memory_read(struct vgpu_xen *xen, uint64_t addr, void *buf, size_t bytes);

@@ -88,6 +88,14 @@ static void bars_update(struct vgpu_xen *xen)
     }
 }
 
+/* They are where the predecessor had them. */
+void xen_bars_adopt(struct vgpu_xen *xen)
+{
+    xen->master = config_read32(xen, CONFIG_COMMAND) & COMMAND_MASTER;
+    for (unsigned int i = 0; i < XEN_BARS; i++)
+        xen->bars[i].at = bar_wanted(xen, &xen->bars[i]);
+}
+
 void xen_bars_unmap(struct vgpu_xen *xen)
 {
     for (unsigned int i = 0; i < XEN_BARS; i++)
@@ -109,6 +117,7 @@ static void config_access(struct vgpu_xen *xen, ioreq_t *req)
     if (req->dir == IOREQ_WRITE) {
         vgpu_dev_config_write(xen->dev, offset, &req->data, req->size);
         bars_update(xen);
+        xen_state_save(xen);
         return;
     }
     value = 0;
@@ -146,6 +155,8 @@ static void mmio_write(struct vgpu_xen *xen, uint64_t addr, uint32_t size, uint6
     if (!bar)
         return;
     vgpu_dev_bar_write(xen->dev, bar->bar, addr - bar->at, &value, size, &doorbell);
+    if (bar->bar == VGPU_BAR_MSIX)
+        xen_state_save(xen);
     if (doorbell != UINT32_MAX)
         xen->ops->doorbell(xen->opaque, doorbell);
 }

@@ -4,7 +4,8 @@
  *
  * The counter is one decimal line, for people to read.  0 and all-ones are no generations (the
  * register reads 0 before one is announced, all-ones when nothing answers).  An empty file
- * counts from 0; one that holds something else is refused rather than guessed at, because
+ * counts from 0, and so does one with a hole here: a Xen bus may have written its own part, behind
+ * this one (bus/xen_state.c), first.  One that holds something else is refused rather than guessed at, because
  * a generation must not come twice.
  */
 #include <daemon/genlock.h>
@@ -20,6 +21,7 @@
 
 static VGPU_MUST_CHECK int genlock_read(int fd, uint32_t *generation)
 {
+    static const char hole[GENLOCK_BYTES];
     char text[GENLOCK_BYTES + 1] = "";
     ssize_t n = pread(fd, text, GENLOCK_BYTES, 0);
     unsigned long value;
@@ -28,7 +30,7 @@ static VGPU_MUST_CHECK int genlock_read(int fd, uint32_t *generation)
     if (n < 0)
         return -errno;
     *generation = 0;
-    if (!n)
+    if (!n || (n == GENLOCK_BYTES && !memcmp(text, hole, GENLOCK_BYTES)))
         return 0;
     value = strtoul(text, &end, 10);
     if (n != GENLOCK_BYTES || end != text + GENLOCK_BYTES - 1 || *end != '\n' || value > UINT32_MAX)

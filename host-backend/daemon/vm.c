@@ -86,10 +86,12 @@ static void vm_control_event(void *opaque, uint32_t events)
     struct vgpu_ctl ctl;
     ssize_t n = recv(vm->control_sock, &ctl, sizeof(ctl), MSG_DONTWAIT);
 
-    (void)events;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
+        /* A vgpud that wants an end shuts down its half; one that died has closed both. */
+        if (vm->xen && (events & EPOLLHUP))
+            vm_xen_leave();
         vgpu_source_remove(&vm->loop, &vm->control_source);
         vm_close(vm, "vgpud ends it");
         return;

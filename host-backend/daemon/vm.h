@@ -280,6 +280,7 @@ void vm_tell_failed(struct vm *vm, const char *why);
 /* Before privileges go, and the last step before the system call filter.  0 or -errno, logged. */
 VGPU_MUST_CHECK int vm_xen_open(struct vm *vm);
 VGPU_MUST_CHECK int vm_xen_attach(struct vm *vm);
+void vm_xen_leave(void) __attribute__((noreturn));
 void vm_xen_close(struct vm *vm);
 /* As vgpu_dma_resolve(); file 0 is the domain's memory.  VGPU_ST_*. */
 VGPU_MUST_CHECK uint16_t vm_xen_run(struct vm *vm, uint64_t addr, uint64_t bytes, uint32_t prot,

@@ -102,7 +102,7 @@ int vm_xen_attach(struct vm *vm)
         ret = vector_init(vm, &vm->xen_vectors[i], i);
     if (ret)
         return ret;
-    ret = vgpu_xen_attach(vm->xen, vm->dev, &xen_ops, vm, why, sizeof(why));
+    ret = vgpu_xen_attach(vm->xen, vm->dev, &xen_ops, vm, vm->lock_fd, why, sizeof(why));
     if (ret) {
         vm_tell_failed(vm, why);
         return ret;
@@ -112,6 +112,16 @@ int vm_xen_attach(struct vm *vm)
     vgpu_timer_set(&vm->loop, &vm->xen_timer, VM_DOMAIN_MS, xen_check, vm);
     return vgpu_source_add(&vm->loop, &vm->bus_source, vgpu_xen_fd(vm->xen), EPOLLIN, xen_event,
                            vm);
+}
+
+/*
+ * vgpud has died, and this process is about to be killed: not in the middle of taking the device
+ * from the guest, but now, while all is as a successor can take it over.
+ */
+void vm_xen_leave(void)
+{
+    vgpu_log(VGPU_LOG_WARN, "vgpud is gone: its domain waits for another");
+    _exit(EXIT_FAILURE);
 }
 
 void vm_xen_close(struct vm *vm)

@@ -77,15 +77,3 @@ def hundreds_of_rounds():
             tap.contains(log, f"(xen-{guest.id}) ctx0: created", "vgpud's log")
             guest.check_kernel_log()
         tap.diagnose(f"in mid-work: {seen} kernels; at the end {ROUNDS} each")
-
-
-@tap.test("linux: both destroyed while kernels run leave nothing: no domain, no process, nothing in vgpud")
-def destroyed():
-    with lg.dropped_on_failure(*lg.NAMES):
-        pair = lg.guests(*lg.NAMES)
-        for guest in pair:
-            lg.spinning(guest)
-        for guest in pair:
-            lg.drop(guest.name)
-        lg.wait_forgotten(*pair)
-        tap.equal(dom0().domains(), {"Domain-0": 0}, "domains")

@@ -37,12 +37,13 @@ def _up(domain):
     return domain
 
 
-def create(*names, options="-e"):
-    """Create these at the same time, one `xl create` each; the guests, when all are up."""
+def create(*names):
+    """Create these at the same time, one `xl create` each, which stays in the background to start
+    its domain again when that reboots; the guests, when all are up."""
     for name in names:
         config = with_vgpu(linux_config(), OPTIONS)
         dom0().put(f"/run/{name}.cfg", xl_text(dict(name=name, **config)))
-    pending = [dom0().begin(f"xl create {options} /run/{name}.cfg") for name in names]
+    pending = [dom0().begin(f"xl create /run/{name}.cfg") for name in names]
     for name, request in zip(names, pending):
         status, output = request.wait(WAIT_S)
         if status != 0:
@@ -137,11 +138,3 @@ def spinning(domain):
     wait_account(domain, lambda vm: vm["contexts"] == 1 and vm["exec_processes"] == 1
                  and vm["memory_bytes"], "a kernel runs")
     return request
-
-
-def children(names):
-    """{pid: name} of Dom0's processes with these names, from /proc."""
-    listed = dom0().check("for d in /proc/[0-9]*; do echo ${d##*/} $(cat $d/comm 2>/dev/null); done")
-    rows = [line.split(None, 1) for line in listed.splitlines()]
-    return {int(row[0]): row[1] for row in rows if len(row) == 2 and row[1] in names}
-

@@ -157,6 +157,22 @@ START_TEST(an_odd_file_is_refused)
 }
 END_TEST
 
+/* As a Xen bus leaves it, which writes its own part first. */
+START_TEST(a_hole_in_front_counts_from_0)
+{
+    uint32_t generation = 0;
+    char rest[4] = "";
+
+    ck_assert_int_eq(pwrite(fd, "rest", 4, 4096), 4);
+    ck_assert_int_eq(take_anew(&generation, NULL), 0);
+    ck_assert_uint_eq(generation, 1);
+    ck_assert_int_eq(take_anew(&generation, NULL), 0);
+    ck_assert_uint_eq(generation, 2);
+    ck_assert_int_eq(pread(fd, rest, 4, 4096), 4);
+    ck_assert_mem_eq(rest, "rest", 4);
+}
+END_TEST
+
 Suite *genlock_suite(void)
 {
     Suite *s = suite_create("daemon/genlock");
@@ -167,6 +183,7 @@ Suite *genlock_suite(void)
     tcase_add_test(tc, an_inherited_descriptor_keeps_the_lock);
     tcase_add_test(tc, numbers_that_mean_something_else_are_skipped);
     tcase_add_loop_test(tc, an_odd_file_is_refused, 0, 5);
+    tcase_add_test(tc, a_hole_in_front_counts_from_0);
     suite_add_tcase(s, tc);
     return s;
 }
