@@ -146,7 +146,7 @@ help:
 	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
-	@echo "  make evidence      the demo as a report (build/evidence/report.md, .json)"
+	@echo "  make evidence      the demo on QEMU and on Xen as a report (build/evidence/report.md, .json)"
 	@echo "  make fuzz          run the fuzzers, SECONDS=N each (default 20)"
 	@echo "  make gpu-check     on a machine with an NVIDIA GPU: probe, conformance, faults, quota, benchmarks;"
 	@echo "                     STAGE=name runs one, DEVICE=uuid names the GPU, HMM=allow accepts HMM,"
@@ -181,7 +181,7 @@ initramfs: setup-vm module programs
 
 demo: qemu initramfs
 	@$(PYTHON) scripts/demo.py --build $(BUILD)
-evidence: qemu initramfs
+evidence: qemu initramfs xen-images
 	@$(PYTHON) scripts/evidence.py --build $(BUILD)
 
 list-tests:
