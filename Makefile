@@ -232,9 +232,13 @@ gpu-bundle: qemu initramfs
 	@BUILD=$(BUILD) scripts/make-gpu-bundle.sh
 check-gpu-bundle: gpu-bundle programs
 	@$(RUN_TAP) --timeout 1200 gpu-bundle tests/cuda/long/test_gpu_bundle.py
+# vgpud with an executor that does what it likes.
+.PHONY: rogue
+rogue: setup-build
+	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=rel $(BUILD)/rel/daemon-test/vgpud-rogue
 check-qtest: qemu plugin programs
 	@$(RUN_TAP) --jobs $(JOBS) qtest $(sort $(wildcard tests/qtest/test_*.py))
-check-vm: qemu plugin initramfs
+check-vm: qemu plugin initramfs rogue
 	@$(RUN_TAP) --jobs $(JOBS) vm $(sort $(wildcard tests/vm/test_*.py))
 
 # The kernel and the Dom0 come before the tests, whose time limit is not for building.
@@ -250,8 +254,8 @@ check-xen: xen-images
 	@$(RUN_TAP) xen $(sort $(wildcard tests/xen/test_*.py))
 
 # Of check-vm, the tests that make something fail.
-FAULT_TESTS := $(addprefix tests/vm/test_,faults.py recovery.py lifecycle.py viommu.py driver.py boot.py)
-check-faults: qemu plugin initramfs
+FAULT_TESTS := $(addprefix tests/vm/test_,faults.py recovery.py lifecycle.py viommu.py driver.py boot.py linger.py liar.py)
+check-faults: qemu plugin initramfs rogue
 	@$(RUN_TAP) faults $(FAULT_TESTS)
 check-recovery: qemu plugin initramfs
 	@$(RUN_TAP) --timeout 7200 recovery tests/vm/long/test_recovery.py

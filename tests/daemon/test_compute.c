@@ -38,7 +38,7 @@ START_TEST(allocation_reads_as_zeroes)
 }
 END_TEST
 
-/* Odd offsets and lengths, across page and run boundaries of a scattered buffer. */
+/* VGPU-CMD-002: odd offsets and lengths, across page and run boundaries of a scattered buffer. */
 START_TEST(copies_of_any_offset_and_length_are_exact)
 {
     static const struct {
@@ -330,6 +330,19 @@ START_TEST(streams_overlap_and_events_order_them)
 END_TEST
 
 /* VGPU-STRM-020 */
+/* VGPU-STRM-010 */
+START_TEST(events_never_recorded_hold_nobody_up)
+{
+    struct gs_ctx *ctx = fx.ctx[0];
+    uint32_t event;
+
+    fx_ok(gs_event_create(ctx, &event));
+    fx_ok(gs_event(ctx, VGPU_CMD_EVENT_QUERY, 0, event, NULL));
+    fx_ok(gs_event(ctx, VGPU_CMD_EVENT_WAIT, 0, event, NULL));
+    fx_vecadd(ctx, 1000, 4);
+}
+END_TEST
+
 START_TEST(events_take_increasing_times)
 {
     struct gs_ctx *ctx = fx.ctx[0];
@@ -441,6 +454,7 @@ static Suite *compute_suite(void)
     tc = fx_tcase(s, "streams", fx_setup_patient);
     tcase_add_test(tc, one_stream_runs_in_order);
     tcase_add_test(tc, streams_overlap_and_events_order_them);
+    tcase_add_test(tc, events_never_recorded_hold_nobody_up);
     tcase_add_test(tc, events_take_increasing_times);
     tcase_add_test(tc, a_fence_completes_after_all_before_it);
     tc = fx_tcase(s, "device", fx_setup_cpu);

@@ -355,6 +355,7 @@ static int end_unmap(void)
     return gs_vfu_dma_unmap(&fx.vm[0]->vfu, low->dma, low->bytes);
 }
 
+/* VGPU-ADM-032 */
 START_TEST(destroy_waits_for_the_last_write)
 {
     ends_only_when_released(end_destroy);

@@ -51,8 +51,9 @@ class Vm:
 
 
 class Daemon:
-    def __init__(self, vms, arguments=()):
+    def __init__(self, vms, arguments=(), program=None):
         self.vms = vms
+        self.program = program or images.binary("vgpud")
         self.arguments = list(arguments)
         self.directory = tempfile.mkdtemp(prefix="vgpud-")
         self.control = os.path.join(self.directory, "control.sock")
@@ -88,7 +89,7 @@ class Daemon:
         return os.path.join(self.directory, name + ".sock")
 
     def command(self):
-        command = [images.binary("vgpud"), "--control", self.control,
+        command = [self.program, "--control", self.control,
                    "--runtime-dir", os.path.join(self.directory, "run")]
         for vm in self.vms:
             command += ["--vm", vm.option(self.socket(vm.name))]

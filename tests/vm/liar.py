@@ -24,10 +24,11 @@ HEADER = struct.Struct("<HHIII")        # id, command, size, flags, errno
 ACCESS = struct.Struct("<QII")          # offset, region, count
 MAP = struct.Struct("<IIQQQ")           # argsz, flags, offset, address, size
 DMA_MAP, DMA_UNMAP, REGION_READ, REGION_WRITE = 2, 3, 9, 10
-TYPE_MASK, REPLY = 0xf, 1
+TYPE_MASK, REPLY, NO_REPLY = 0xf, 1, 0x10
 MAX_FDS = 64
 REGISTERS = 0                           # the BAR's number
 
+TEST_IRQ = 0x184
 ADMIN_BASE_LO, ADMIN_BASE_HI, ADMIN_LOG2 = 0x100, 0x104, 0x108
 PAGE = 4096
 CQE_BYTES = 32
@@ -50,6 +51,7 @@ class Liar:
         self._lock = threading.Lock()
         self._memory = {}               # guest address -> (size, fd, offset in the file)
         self._written = {}              # register -> what the guest wrote
+        self._sending = threading.Lock()    # one message at a time
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self):
@@ -105,6 +107,14 @@ class Liar:
         queue[entry:entry + CQE_BYTES] = rng.randbytes(CQE_BYTES)
         return True
 
+    def interrupt(self, vector):
+        """Raise a vector for which there is no cause, as a posted write of TEST_IRQ."""
+        size = HEADER.size + ACCESS.size + 4
+        message = bytearray(HEADER.pack(0, REGION_WRITE, size, NO_REPLY, 0)
+                            + ACCESS.pack(TEST_IRQ, REGISTERS, 4) + struct.pack("<I", vector))
+        with self._sending:
+            _send(self._open[-1], message, [])
+
     # -- passing on ----------------------------------------------------------
 
     def _accept(self):
@@ -131,7 +141,8 @@ class Liar:
                 message, fds = _receive(source)
                 header = HEADER.unpack_from(message)
                 look(header, message, fds)
-                _send(sink, message, fds)
+                with self._sending:
+                    _send(sink, message, fds)
                 for fd in fds:
                     os.close(fd)
         except (OSError, EOFError):

@@ -42,10 +42,12 @@ def boots_without_back_end():
 
 @tap.test("with no back end the driver says why; both come alive when vgpud starts")
 def comes_alive():
+    """VGPU-UAPI-005"""
     daemon = Daemon([Vm("A")])
     try:
         with Guest(Config(name="early", socket=daemon.socket("A"))) as guest:
             program_fails(guest, "vgpu-info")
+            tap.contains(guest.run("exec 3<>/dev/vgpu0")[1], "No such device", "open()")
             log = guest.check("dmesg | grep vgpu")
             tap.contains(log.lower(), "back end", "the driver's message")
             with daemon:

@@ -60,6 +60,7 @@ LOOP = ("rm -f /run/enough; end=$(($(date +%s) + {})); "
         "while [ ! -e /run/enough ] && [ $(date +%s) -lt $end ]; do vecadd -n 1024; done")
 LOOP_S = 60
 SCRIBBLING_S = 6
+VECTORS = 32
 UP_TIMEOUT_S = 120
 
 
@@ -86,6 +87,11 @@ class Rig:
 
     def load(self):
         self.guest.check("dmesg -c >/dev/null; insmod /lib/modules/vgpu.ko")
+
+    def interrupts(self):
+        """How many the guest has counted on the device's vectors."""
+        return int(self.guest.check("awk '/vgpu/{for (i = 2; i <= 3; i++) n += $i} END{print n + 0}' "
+                                    "/proc/interrupts"))
 
     def honest(self):
         """The driver, still loaded, hears the truth and offers the device."""
@@ -148,6 +154,27 @@ def lies_under_work():
                 tap.equal((status, last_line(output)[:2]), (1, "2:"),
                           f"the program's end when register {register:#x} = {value:#x}: {output}")
             rig.honest()
+        rig.end()
+
+
+@tap.test("interrupts without a cause, on every vector, disturb no program")
+def spurious_interrupts():
+    """VGPU-PCI-023"""
+    with Rig() as rig:
+        rig.load()
+        rig.guest.driver_up()
+        held = rig.guest.begin("for n in 1 2 3 4 5; do vecadd -n 20000 || exit 1; done")
+        seen = rig.interrupts()
+        raised = 0
+        while not held.done():
+            rig.liar.interrupt(raised % VECTORS)
+            raised += 1
+            time.sleep(0.001)
+        status, output = held.wait()
+        tap.equal(status, 0, f"the programs ({output})")
+        seen = rig.interrupts() - seen
+        tap.true(raised >= 4 * VECTORS and seen >= raised // 4, f"{raised} raised, {seen} seen")
+        rig.honest()
         rig.end()
 
 

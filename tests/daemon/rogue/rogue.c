@@ -10,6 +10,7 @@
  *   "die slowly"  from now on a buffer that a copy names is written to, without end, and goes on being
  *                 written when the process has been killed, as by a device that is slow to stop: until
  *                 the buffer's first word says ROGUE_RELEASE.  Only then can the process be reaped.
+ *                 A number behind these words is the time in ms after which it gives up by itself.
  *
  * How it can be killed and live on: a second process shares its memory (CLONE_VM) and writes; it also
  * traces the first one and holds it in its exit (PTRACE_EVENT_EXIT) until it has done with writing.  This
@@ -216,6 +217,7 @@ static size_t break_out(char *log, size_t room)
 static struct {
     atomic_bool traced;
     atomic_bool armed; /* a module said so */
+    unsigned int linger_ms;
     struct vgpu_span target;
     atomic_bool aimed; /* and there is a target */
 } slow;
@@ -273,7 +275,7 @@ static int writer_main(void *arg)
             ptrace(PTRACE_CONT, victim, NULL, WSTOPSIG(status));
         else if (got)
             return 1;
-        if (dying_ms && (released() || now_ms() - dying_ms > LINGER_MS)) {
+        if (dying_ms && (released() || now_ms() - dying_ms > slow.linger_ms)) {
             ptrace(PTRACE_DETACH, victim, NULL, 0);
             return 0;
         }
@@ -311,6 +313,14 @@ static int rogue_open(const struct vgpu_exec_config *cfg, struct vgpu_exec **exe
     return ret ? ret : start_writer();
 }
 
+/* The number behind ROGUE_DIE_SLOWLY, if there is one and the image is a string. */
+static unsigned int linger_ms(const char *image, size_t bytes)
+{
+    unsigned long ms = image[bytes - 1] ? 0 : strtoul(image + strlen(ROGUE_DIE_SLOWLY), NULL, 10);
+
+    return ms && ms < LINGER_MS ? (unsigned int)ms : LINGER_MS;
+}
+
 static uint16_t rogue_module_load(struct vgpu_exec *exec, const void *image, size_t bytes,
                                   char *log, size_t log_room, size_t *log_bytes, uint32_t *module)
 {
@@ -321,8 +331,10 @@ static uint16_t rogue_module_load(struct vgpu_exec *exec, const void *image, siz
         !memcmp(image, ROGUE_BREAK_OUT, strlen(ROGUE_BREAK_OUT)))
         *log_bytes = break_out(log, log_room);
     if (bytes >= strlen(ROGUE_DIE_SLOWLY) &&
-        !memcmp(image, ROGUE_DIE_SLOWLY, strlen(ROGUE_DIE_SLOWLY)))
+        !memcmp(image, ROGUE_DIE_SLOWLY, strlen(ROGUE_DIE_SLOWLY))) {
+        slow.linger_ms = linger_ms(image, bytes);
         atomic_store(&slow.armed, true);
+    }
     return status;
 }
 

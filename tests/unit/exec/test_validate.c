@@ -187,6 +187,7 @@ START_TEST(valid_command_passes)
 }
 END_TEST
 
+/* VGPU-NEG-002: there are no features yet, so none that was negotiated. */
 START_TEST(every_other_opcode_is_refused)
 {
     struct world w;
@@ -414,6 +415,7 @@ END_TEST
     X(EVENT_QUERY, event.id, 0, BAD_HANDLE)                                                        \
     X(EVENT_DESTROY, event.id, 0, BAD_HANDLE)
 
+/* VGPU-MOD-001 */
 START_TEST(one_broken_field_is_refused)
 {
     struct world w;

@@ -151,6 +151,7 @@ static void *lose_soon(void *arg)
     return NULL;
 }
 
+/* VGPU-RING-030 */
 START_TEST(loss_ends_waiting_with_its_reason)
 {
     pthread_t thread;
