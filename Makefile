@@ -142,7 +142,7 @@ help:
 	@echo "                     check-churn (the device opened 10,000 times),"
 	@echo "                     check-stock-qemu (a recent QEMU's own vfio-user client),"
 	@echo "                     check-csmith (random C programs as kernels, SEEDS=N of them),"
-	@echo "                     check-xen-long (fifty domains of Xen),"
+	@echo "                     check-xen-long (fifty domains of Xen; the stock kernel in two),"
 	@echo "                     check-gpu-bundle (gpu-check from its bundle, on no GPU), and"
 	@echo "                     check-debug-kernel (a guest kernel with KASAN and lockdep)"
 	@echo "  make bench         transport and interpreter figures beside their floors (build/bench.json)"
