@@ -169,6 +169,7 @@ static void vm_fini(struct vm *vm)
 
     close(vm->spawner_sock);
     waitid(P_PID, (id_t)vm->spawner_pid, &si, WEXITED);
+    vm_output_close(vm);
     vm_answers_drop(vm);
     while ((unmap = vm->unmaps)) {
         vm->unmaps = unmap->next;
@@ -233,10 +234,13 @@ static void vm_run_spawner(struct vm *vm, int sock, int root_fd, pid_t parent)
 /* `root_fd`: an empty directory, or -1. */
 static VGPU_MUST_CHECK int vm_start_spawner(struct vm *vm, int root_fd)
 {
+    int printed = vm_output_open(&vm->output);
     pid_t self = getpid();
     int pair[2];
     pid_t pid;
 
+    if (printed < 0)
+        return printed;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
         return -errno;
     pid = fork();
@@ -244,10 +248,13 @@ static VGPU_MUST_CHECK int vm_start_spawner(struct vm *vm, int root_fd)
         return -errno;
     if (!pid) {
         close(pair[0]);
+        if (dup2(printed, STDERR_FILENO) < 0)
+            _exit(1);
         /* A GPU's driver needs the file system. */
         vm_run_spawner(vm, pair[1], vm->setup.config.exec_kind == VGPU_EXEC_CUDA ? -1 : root_fd,
                        self);
     }
+    close(printed);
     close(pair[1]);
     close(VGPU_VMFD_EXE);
     vm->spawner_sock = pair[0];
@@ -317,6 +324,8 @@ static VGPU_MUST_CHECK int vm_add_sources(struct vm *vm)
     if (!ret)
         ret = vgpu_source_add(&vm->loop, &vm->spawner_source, vm->spawner_sock, EPOLLIN,
                               vm_spawner_event, vm);
+    if (!ret)
+        ret = vm_output_watch(vm);
     vm->lock_since_ms = vgpu_now_ms();
     vgpu_timer_set(&vm->loop, &vm->lock_timer, 0, vm_lock_poll, vm);
     return ret;
@@ -365,6 +374,7 @@ int vgpu_vm_main(void)
     prctl(PR_SET_NAME, "vgpu-vm", 0, 0, 0);
     vm->loop.epoll_fd = -1;
     vm->spawner_sock = -1;
+    vm->output.fd = -1;
     ret = vm_start(vm, parent);
     if (ret) {
         vgpu_log(VGPU_LOG_ERROR, "vm process can't start: %s", strerror(-ret));

@@ -7,6 +7,7 @@
  *   vm.c        start, the event loop's sources, the generation lock, the end
  *   vm_dev.c    what the device core and the bus ask for
  *   vm_ctx.c    contexts: their processes from spawning to reaping
+ *   vm_output.c what these processes print, on its way to the log
  *   vm_exec.c   the conversation with one exec process
  *   vm_buf.c    buffers, and memory that is unmapped under them
  *   vm_xen.c    in place of a client: a Xen domain
@@ -154,6 +155,17 @@ struct vm_unmap {
     uint64_t cookie;
 };
 
+/* What exec processes print: see vm_output.c. */
+struct vm_output {
+    struct vgpu_source source;
+    int fd;             /* -1: none */
+    uint32_t budget;    /* bytes that may be logged now */
+    uint64_t refill_ms; /* when the budget last grew; 0: never used */
+    uint64_t left_out;  /* lines since the last one logged */
+    size_t used;
+    char line[512];
+};
+
 struct vm {
     struct vgpu_vm_setup setup;
     struct vgpu_loop loop;
@@ -168,6 +180,7 @@ struct vm {
     struct vgpu_source bus_source;
     struct vgpu_source control_source;
     struct vgpu_source spawner_source;
+    struct vm_output output;
     int control_sock;
     int spawner_sock;
     int lock_fd;
@@ -228,6 +241,15 @@ void vm_ctx_kill(struct vm_ctx *ctx);
 void vm_spawner_event(void *opaque, uint32_t events);
 void vm_ctx_log(struct vm_ctx *ctx, enum vgpu_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* vm_output.c */
+/* The pipe: its end for the writers, which is the caller's; or -errno. */
+VGPU_MUST_CHECK int vm_output_open(struct vm_output *out);
+VGPU_MUST_CHECK int vm_output_watch(struct vm *vm);
+/* After the last writer's end. */
+void vm_output_close(struct vm *vm);
+/* May a line of that length be logged at this time? */
+bool vm_output_pass(struct vm_output *out, size_t bytes, uint64_t now_ms);
 
 /* vm_exec.c */
 /* Send a request (or, with track false, a message without an answer); fds are not consumed.

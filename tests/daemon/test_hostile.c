@@ -106,6 +106,32 @@ START_TEST(refused_calls_are_logged_once)
 }
 END_TEST
 
+/* A line for all that was left out, and then as before. */
+START_TEST(what_executors_print_is_bounded_and_cannot_pass_for_others)
+{
+    uint32_t module;
+    char *log;
+
+    fx_ok(gs_module_load(fx.ctx[0], ROGUE_FLOOD, strlen(ROGUE_FLOOD), NULL, 0, &module));
+    fx_ok(gs_nop(fx.ctx[0]));
+    log = vgpud_log(&fx.d);
+    ck_assert_ptr_nonnull(log);
+    ck_assert_uint_lt(strlen(log), 1u << 20);
+    ck_assert_ptr_nonnull(
+        strstr(log, "warning: vm0(vm0) executor: ?[2J0: flood?vgpud[1]: error: "));
+    ck_assert_ptr_null(strchr(log, '\033'));
+    ck_assert_ptr_null(strstr(log, "\nvgpud[1]"));
+    free(log);
+    /* Some trickle through, and the next says how many did not. */
+    for (int i = 0; i < 100 && !count_in_log("lines left out"); i++) {
+        usleep(50000);
+        fx_ok(gs_module_load(fx.ctx[0], ROGUE_FLOOD, strlen(ROGUE_FLOOD), NULL, 0, &module));
+    }
+    ck_assert_uint_ge(count_in_log("lines left out"), 1);
+    ck_assert_uint_ge(count_in_log("executor: "), 100);
+}
+END_TEST
+
 /* ---- What the host sees of the processes ---- */
 
 static void proc_field(pid_t pid, const char *field, char *out, size_t room)
@@ -444,6 +470,7 @@ static Suite *hostile_suite(void)
     tc = fx_tcase(s, "reach", setup);
     tcase_add_test(tc, a_taken_over_executor_reaches_nothing);
     tcase_add_test(tc, refused_calls_are_logged_once);
+    tcase_add_test(tc, what_executors_print_is_bounded_and_cannot_pass_for_others);
     tcase_add_test(tc, processes_have_no_power_on_the_host);
     tc = fx_tcase(s, "last writes", setup);
     tcase_add_test(tc, destroy_waits_for_the_last_write);

@@ -7,6 +7,7 @@
  * It is told what to do by the modules a guest loads:
  *
  *   "break out"   try to reach what is outside; the module's log says of each attempt what came of it
+ *   "flood"       print ROGUE_FLOOD_LINES lines, with what a terminal would obey and lines of others in them
  *   "die slowly"  from now on a buffer that a copy names is written to, without end, and goes on being
  *                 written when the process has been killed, as by a device that is slow to stop: until
  *                 the buffer's first word says ROGUE_RELEASE.  Only then can the process be reaped.
@@ -212,6 +213,25 @@ static size_t break_out(char *log, size_t room)
     return n;
 }
 
+/* ---- Flooding the log ---- */
+
+static void print(const char *text, size_t bytes)
+{
+    if (write(STDERR_FILENO, text, bytes) != (ssize_t)bytes)
+        _exit(1);
+}
+
+static void flood(void)
+{
+    static const char end[] = "the end, without a newline";
+    char line[128];
+
+    for (unsigned int i = 0; i < ROGUE_FLOOD_LINES; i++)
+        print(line, (size_t)snprintf(line, sizeof(line),
+                                     "\033[2J%u: flood\rvgpud[1]: error: vm1(B) forged\n", i));
+    print(end, strlen(end));
+}
+
 /* ---- Dying slowly ---- */
 
 static struct {
@@ -330,6 +350,8 @@ static uint16_t rogue_module_load(struct vgpu_exec *exec, const void *image, siz
     if (bytes >= strlen(ROGUE_BREAK_OUT) &&
         !memcmp(image, ROGUE_BREAK_OUT, strlen(ROGUE_BREAK_OUT)))
         *log_bytes = break_out(log, log_room);
+    if (bytes >= strlen(ROGUE_FLOOD) && !memcmp(image, ROGUE_FLOOD, strlen(ROGUE_FLOOD)))
+        flood();
     if (bytes >= strlen(ROGUE_DIE_SLOWLY) &&
         !memcmp(image, ROGUE_DIE_SLOWLY, strlen(ROGUE_DIE_SLOWLY))) {
         slow.linger_ms = linger_ms(image, bytes);

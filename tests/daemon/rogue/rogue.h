@@ -7,6 +7,9 @@
 #define ROGUE_BREAK_OUT  "break out"
 #define ROGUE_DIE_SLOWLY "die slowly"
 
+#define ROGUE_FLOOD       "flood"
+#define ROGUE_FLOOD_LINES 200000u
+
 /* What it writes into a buffer, behind the first ROGUE_HEAD bytes; the word there that ends it. */
 #define ROGUE_BYTE    0xd1
 #define ROGUE_HEAD    8u

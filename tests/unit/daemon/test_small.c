@@ -5,6 +5,7 @@
 #include <daemon/genlock.h>
 #include <daemon/log.h>
 #include <daemon/quota.h>
+#include <daemon/vm.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -216,6 +217,25 @@ START_TEST(silence_refills_no_more_than_a_burst)
 }
 END_TEST
 
+/* A burst of 256 KiB, then 256 bytes a second; each line costs 64 more than its text. */
+START_TEST(printed_lines_are_cut_to_a_burst_and_a_trickle)
+{
+    struct vm_output out = {.fd = -1};
+    uint32_t burst = 0, later = 0;
+
+    for (int i = 0; i < 10000; i++)
+        burst += vm_output_pass(&out, 192, 1000);
+    ck_assert_uint_eq(burst, 1024);
+    ck_assert_uint_eq(out.left_out, 10000 - 1024);
+    for (uint64_t ms = 1000; ms <= 11000; ms += 100)
+        later += vm_output_pass(&out, 192, ms);
+    ck_assert_uint_ge(later, 9);
+    ck_assert_uint_le(later, 10);
+    ck_assert(!vm_output_pass(&out, 1u << 20, 1ull << 50));
+    ck_assert_uint_eq(out.budget, 256u << 10);
+}
+END_TEST
+
 START_TEST(a_line_can_not_forge_another)
 {
     int pipe_fds[2], saved = dup(STDERR_FILENO);
@@ -265,6 +285,7 @@ Suite *log_suite(void)
 
     tcase_add_test(tc, a_flood_is_cut_to_a_burst_and_a_trickle);
     tcase_add_test(tc, silence_refills_no_more_than_a_burst);
+    tcase_add_test(tc, printed_lines_are_cut_to_a_burst_and_a_trickle);
     tcase_add_test(tc, a_line_can_not_forge_another);
     tcase_add_test(tc, a_long_line_is_cut);
     suite_add_tcase(s, tc);
