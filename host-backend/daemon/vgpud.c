@@ -6,6 +6,7 @@
  * control socket last - when that exists, everything does.  From then on only the event loop runs.
  */
 #include <daemon/isolation.h>
+#include <daemon/kernel.h>
 #include <daemon/server.h>
 #include <daemon/spawn.h>
 #include <exec/process.h>
@@ -293,8 +294,14 @@ static void start_raise_limits(void)
 /* What a probe needs too: whom to run as, the binary, the VMs. */
 static VGPU_MUST_CHECK int start_prepare(struct vgpu_server *server)
 {
-    int ret = start_find_user(server);
+    char why[160];
+    int ret = vgpu_kernel_check(why, sizeof(why));
 
+    if (ret) {
+        vgpu_log(VGPU_LOG_ERROR, "can't start: %s", why);
+        return ret;
+    }
+    ret = start_find_user(server);
     if (ret)
         return ret;
     server->exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);

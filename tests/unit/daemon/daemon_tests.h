@@ -8,6 +8,7 @@
 Suite *config_suite(void);
 Suite *quota_suite(void);
 Suite *genlock_suite(void);
+Suite *kernel_suite(void);
 Suite *log_suite(void);
 Suite *loop_suite(void);
 Suite *spawn_suite(void);

@@ -5,5 +5,5 @@
  */
 #include "daemon_tests.h"
 
-VGPU_UNIT_MAIN(config_suite, quota_suite, genlock_suite, log_suite, loop_suite, spawn_suite,
-               isolation_suite, vm_suite, vgpud_suite)
+VGPU_UNIT_MAIN(config_suite, quota_suite, genlock_suite, kernel_suite, log_suite, loop_suite,
+               spawn_suite, isolation_suite, vm_suite, vgpud_suite)

@@ -3,12 +3,14 @@
 #include "daemon_tests.h"
 
 #include <daemon/genlock.h>
+#include <daemon/kernel.h>
 #include <daemon/log.h>
 #include <daemon/quota.h>
 #include <daemon/vm.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,6 +187,62 @@ Suite *genlock_suite(void)
     tcase_add_test(tc, numbers_that_mean_something_else_are_skipped);
     tcase_add_loop_test(tc, an_odd_file_is_refused, 0, 5);
     tcase_add_test(tc, a_hole_in_front_counts_from_0);
+    suite_add_tcase(s, tc);
+    return s;
+}
+
+/* ---- The host's kernel ---- */
+
+static const int kernel_calls[] = {SCMP_SYS(pidfd_send_signal), SCMP_SYS(pidfd_open),
+                                   SCMP_SYS(waitid), SCMP_SYS(close_range)};
+static const char *const kernel_names[] = {"pidfd_send_signal", "pidfd_open", "waitid on pidfds",
+                                           "close_range"};
+
+/* In a child: an older kernel has no such call; it knows waitid(), and not its new kind. */
+static int check_without(int call, const char *name)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int err = call == SCMP_SYS(waitid) ? EINVAL : ENOSYS;
+    char why[160] = "";
+
+    if (!filter || seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)err), call, 0) ||
+        seccomp_load(filter))
+        return 2;
+    seccomp_release(filter);
+    return vgpu_kernel_check(why, sizeof(why)) == -ENOSYS && strstr(why, name) &&
+                   strstr(why, "needs Linux 5.9")
+               ? 0
+               : 1;
+}
+
+START_TEST(an_older_kernel_is_refused_by_the_call_it_lacks)
+{
+    pid_t pid = fork();
+    int status;
+
+    ck_assert_int_ge(pid, 0);
+    if (!pid)
+        _exit(check_without(kernel_calls[_i], kernel_names[_i]));
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+START_TEST(this_kernel_is_new_enough)
+{
+    char why[160] = "";
+
+    ck_assert_msg(!vgpu_kernel_check(why, sizeof(why)), "%s", why);
+}
+END_TEST
+
+Suite *kernel_suite(void)
+{
+    Suite *s = suite_create("kernel");
+    TCase *tc = tcase_create("calls");
+
+    tcase_add_loop_test(tc, an_older_kernel_is_refused_by_the_call_it_lacks, 0, 4);
+    tcase_add_test(tc, this_kernel_is_new_enough);
     suite_add_tcase(s, tc);
     return s;
 }
