@@ -93,6 +93,12 @@ static void report_device(const struct vm *vm, struct vgpu_report *report)
     report->dma_bytes = dma.mapped_bytes;
     if (vm->bus)
         vgpu_vfio_user_get_stats(vm->bus, &report->messages, &report->messages_refused);
+    if (vm->xen) {
+        struct vgpu_xen_stats xen;
+
+        vgpu_xen_get_stats(vm->xen, &xen);
+        report->messages = xen.config + xen.mmio;
+    }
 }
 
 void vm_report_send(struct vm *vm)
