@@ -30,6 +30,7 @@ PROMPT_S = 4        # in which a call fails that must not wait for the rogue; an
 def aim(daemon, guest):
     """Start a program into whose memory the rogue writes; the Pending of its shell."""
     guest.driver_up(120)
+    guest.check("rm -f /run/victim")        # what the last one said must not pass for this one's
     held = guest.begin(f"guest-linger victim {VICTIM_BYTES} {LINGER_MS} >/run/victim 2>&1")
     try:
         guest.poll("grep -qx aimed /run/victim", 60)
@@ -40,7 +41,9 @@ def aim(daemon, guest):
 
 
 def kill_victim(guest, held):
-    guest.check("killall -KILL guest-linger")
+    status, output = guest.run("killall -KILL guest-linger")
+    if status:
+        tap.fail(f"{output}, the victim said: {guest.check('cat /run/victim')}")
     tap.equal(held.wait(30)[0] & 0x7f, 9, "the victim was killed")
 
 
