@@ -32,7 +32,8 @@ enum xen_stage {
 
 struct xen_bar {
     unsigned int bar;
-    uint64_t at; /* 0: not mapped */
+    uint64_t at;      /* 0: not mapped */
+    uint64_t refused; /* where Xen would not have it, last; 0: nowhere */
     uint64_t bytes;
 };
 

@@ -17,6 +17,7 @@
 #define MSIX_ENABLE         0x80000000u
 #define COMMAND_MEMORY      0x2u
 #define COMMAND_MASTER      0x4u
+#define MAX_REPEATS         4096u /* of a string instruction, in one request: Xen's own limit */
 
 /* ---- Ranges ---- */
 
@@ -63,6 +64,21 @@ static void bar_unmap(struct vgpu_xen *xen, struct xen_bar *bar)
     bar->at = 0;
 }
 
+/* Tried again at each write of config space, since what is in its way may go; told once. */
+static void bar_map(struct vgpu_xen *xen, struct xen_bar *bar, uint64_t at)
+{
+    if (!xen_lib.xendevicemodel_map_io_range_to_ioreq_server(xen->dm, xen->domid, xen->server, 1,
+                                                             at, at + bar->bytes - 1)) {
+        bar->at = at;
+        bar->refused = 0;
+        return;
+    }
+    if (bar->refused != at)
+        xen_log(xen, VGPU_DEV_LOG_WARN, "BAR %u can't be at %#llx: %s", bar->bar,
+                (unsigned long long)at, strerror(errno));
+    bar->refused = at;
+}
+
 /* Ranges go before others come, since a BAR may move to where another was. */
 static void bars_update(struct vgpu_xen *xen)
 {
@@ -75,16 +91,8 @@ static void bars_update(struct vgpu_xen *xen)
             bar_unmap(xen, &xen->bars[i]);
     }
     for (unsigned int i = 0; i < XEN_BARS; i++) {
-        struct xen_bar *bar = &xen->bars[i];
-
-        if (bar->at == wanted[i])
-            continue;
-        if (xen_lib.xendevicemodel_map_io_range_to_ioreq_server(
-                xen->dm, xen->domid, xen->server, 1, wanted[i], wanted[i] + bar->bytes - 1))
-            xen_log(xen, VGPU_DEV_LOG_WARN, "BAR %u can't be at %#llx: %s", bar->bar,
-                    (unsigned long long)wanted[i], strerror(errno));
-        else
-            bar->at = wanted[i];
+        if (wanted[i] && xen->bars[i].at != wanted[i])
+            bar_map(xen, &xen->bars[i], wanted[i]);
     }
 }
 
@@ -104,13 +112,19 @@ void xen_bars_unmap(struct vgpu_xen *xen)
 
 /* ---- Accesses ---- */
 
+/* Sizes of a processor's accesses. */
+static bool size_valid(uint32_t size, uint32_t max)
+{
+    return size && size <= max && !(size & (size - 1));
+}
+
 static void config_access(struct vgpu_xen *xen, ioreq_t *req)
 {
     uint32_t offset = (uint32_t)req->addr;
     uint64_t value = ~0ull;
 
     xen->stats.config++;
-    if (req->size > 4 || offset > VGPU_CONFIG_BYTES - req->size) {
+    if (!size_valid(req->size, 4) || offset > VGPU_CONFIG_BYTES - req->size) {
         req->data = value;
         return;
     }
@@ -182,8 +196,13 @@ static void mmio_access(struct vgpu_xen *xen, ioreq_t *req)
     uint64_t step = req->df ? -(uint64_t)req->size : req->size;
 
     xen->stats.mmio++;
-    if (!req->size || req->size > 8 || (req->size & (req->size - 1)))
+    if (!size_valid(req->size, 8) || req->count > MAX_REPEATS) {
+        xen_log(xen, VGPU_DEV_LOG_WARN, "access of %u bytes, %u times, is none of Xen's", req->size,
+                req->count);
+        if (req->dir == IOREQ_READ && !req->data_is_ptr)
+            req->data = ~0ull;
         return;
+    }
     if (req->data_is_ptr) {
         xen->stats.strings++;
         for (uint32_t i = 0; i < req->count; i++) {

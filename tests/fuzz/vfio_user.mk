@@ -4,7 +4,7 @@
 # `make fuzz-vfio_user SECONDS=N` runs it; new inputs go to $(BUILD)/fuzz/corpus-vfio_user, the
 # committed corpus is only read.
 
-$(BUILD)/fuzz/vfio_user: tests/fuzz/fuzz_vfio_user.c tests/unit/bus/vu_fixture.c \
+$(BUILD)/fuzz/vfio_user: tests/fuzz/fuzz_vfio_user.c tests/unit/bus/vu_fixture.c tests/unit/bus/idle_dev.c \
                          $(wildcard host-backend/bus/*.[ch] host-backend/device/*.[ch]) \
                          $(wildcard host-backend/device/*.def include/vgpu/*.h)
 	@mkdir -p $(@D)

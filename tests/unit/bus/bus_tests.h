@@ -12,5 +12,7 @@ Suite *irqs_suite(void);
 Suite *vfio_user_suite(void);
 Suite *vfio_user_bad_suite(void);
 Suite *corpus_suite(void);
+Suite *xen_suite(void);
+Suite *xen_access_suite(void);
 
 #endif

@@ -4,6 +4,7 @@
  * its owner truncates answers -EFAULT instead of killing.
  */
 #include "bus_tests.h"
+#include "noise.h"
 
 #include <bus/dma.h>
 
@@ -302,17 +303,6 @@ START_TEST(unmap_of_nothing_is_no_error)
 }
 END_TEST
 
-/* Reproducible noise (xorshift). */
-static uint32_t noise_state;
-
-static uint32_t noise(void)
-{
-    noise_state ^= noise_state << 13;
-    noise_state ^= noise_state >> 17;
-    noise_state ^= noise_state << 5;
-    return noise_state;
-}
-
 /* Thousands of random maps and unmaps, compared with an array that knows the truth. */
 START_TEST(random_maps_agree_with_a_model)
 {
@@ -321,7 +311,7 @@ START_TEST(random_maps_agree_with_a_model)
     struct vgpu_dma_stats stats;
     uint32_t mapped = 0;
 
-    noise_state = 7;
+    noise_seed(7);
     for (int step = 0; step < 20000; step++) {
         uint64_t slot = (uint64_t)noise() % SLOTS, n = 1 + (uint64_t)noise() % 3;
         bool any = false, all = true, removed;

@@ -4,6 +4,7 @@
  * DMA table and vectors, and the replies that come later.
  */
 #include "bus_tests.h"
+#include "idle_dev.h"
 #include "vu_fixture.h"
 
 #include <errno.h>
@@ -209,21 +210,13 @@ static int map_call(uint64_t addr, uint64_t bytes, uint32_t flags, int fd)
 /* Make context 5 through the admin queue, so that its doorbell means something. */
 static void create_context(int ram)
 {
-    struct vgpu_admin_sqe sqe = {.opcode = VGPU_ADMIN_CTX_CREATE};
-    const uint32_t prod = 1;
+    static uint8_t memory[IDLE_DEV_QUEUE_BYTES];
 
-    sqe.u.ctx_create = (struct vgpu_admin_ctx_create){.queue_addr = 0x18000,
-                                                      .arena_addr = 0x1c000,
-                                                      .ctx = 5,
-                                                      .arena_bytes = 4096,
-                                                      .vector = 1,
-                                                      .sq_log2 = 6,
-                                                      .cq_log2 = 6};
+    idle_dev_lay_context(memory, 0x10000, 5);
     ck_assert_int_eq(map_call(0x10000, 1 << 16, 3, ram), 0);
-    ck_assert_int_eq(pwrite(ram, &sqe, sizeof(sqe), vgpu_queue_sq_offset(6)), sizeof(sqe));
-    ck_assert_int_eq(pwrite(ram, &prod, 4, vgpu_queue_rw_offset(6)), 4);
+    ck_assert_int_eq(pwrite(ram, memory, sizeof(memory), 0), sizeof(memory));
     reg_write(0, VGPU_REG_ADMIN_BASE_LO, 0x10000, 0);
-    reg_write(0, VGPU_REG_ADMIN_LOG2, 6 << 8 | 6, 0);
+    reg_write(0, VGPU_REG_ADMIN_LOG2, IDLE_DEV_QUEUE_LOG2 << 8 | IDLE_DEV_QUEUE_LOG2, 0);
     reg_write(0, VGPU_REG_CONTROL, VGPU_CONTROL_ENABLE, 0);
     ck_assert_uint_eq(reg_read(0, VGPU_REG_STATE), VGPU_STATE_READY);
     reg_write(0, VGPU_REG_ADMIN_DOORBELL, 1, 0);

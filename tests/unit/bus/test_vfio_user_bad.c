@@ -5,6 +5,7 @@
  * good message and breaks one thing.  Last, random bytes.
  */
 #include "bus_tests.h"
+#include "noise.h"
 #include "vu_fixture.h"
 
 #include <errno.h>
@@ -370,24 +371,13 @@ END_TEST
 
 /* ---- Noise ---- */
 
-/* Reproducible noise (xorshift). */
-static uint32_t noise_state;
-
-static uint32_t noise(void)
-{
-    noise_state ^= noise_state << 13;
-    noise_state ^= noise_state >> 17;
-    noise_state ^= noise_state << 5;
-    return noise_state;
-}
-
 /* Whatever comes, the server answers, drops or waits; sanitizers watch. */
 START_TEST(noise_does_no_harm)
 {
     int ram = vuf_ram(1 << 16), fds[3] = {ram, eventfd(0, EFD_NONBLOCK), ram};
     uint8_t buf[256];
 
-    noise_state = (uint32_t)_i + 1;
+    noise_seed((uint32_t)_i + 1);
     for (int i = 0; i < 3000; i++) {
         struct vu_header h = {77, (uint16_t)(noise() % 17), 0, 0, 0};
         uint32_t bytes = noise() % 80;

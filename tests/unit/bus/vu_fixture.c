@@ -4,6 +4,7 @@
  * counted, not done.
  */
 #include "vu_fixture.h"
+#include "idle_dev.h"
 
 #ifdef VUF_STANDALONE
 /* In a fuzzer there is no test to fail: Check's assertions, as far as they are used here. */
@@ -53,48 +54,16 @@ static void op_irq(void *o, unsigned int vector)
     vgpu_irqs_raise(&vuf.irqs, vector);
 }
 
-static void op_ctx_create(void *o, uint32_t ctx, const struct vgpu_dev_ctx_params *params)
-{
-}
-
-static void op_ctx_destroy(void *o, uint32_t ctx)
-{
-}
-
-static void op_buf_register(void *o, uint32_t ctx, uint32_t buf, uint32_t flags,
-                            const struct vgpu_sg_entry *sg, uint32_t count, uint64_t bytes)
-{
-}
-
-static void op_buf_unregister(void *o, uint32_t ctx, uint32_t buf)
-{
-}
-
 static void op_reset(void *o)
 {
     vuf.resets++;
 }
 
-static void op_kick(void *o)
-{
-}
-
-static uint64_t op_now_ms(void *o)
-{
-    return 1;
-}
-
-static void op_log(void *o, enum vgpu_dev_log level, const char *message)
-{
-}
-
-static const struct vgpu_dev_ops dev_ops = {
-    op_read,       op_write,       op_load32,       op_store32,        op_irq,
-    op_ctx_create, op_ctx_destroy, op_buf_register, op_buf_unregister, op_reset,
-    op_kick,       op_now_ms,      op_log,
-};
-
 /* ---- Ops of the bus ---- */
+
+static void bus_log(void *o, enum vgpu_dev_log level, const char *message)
+{
+}
 
 static void bus_doorbell(void *o, uint32_t ctx)
 {
@@ -119,23 +88,15 @@ static bool bus_dma_unmapped(void *o, uint64_t addr, uint64_t bytes, uint64_t co
 }
 
 static const struct vgpu_bus_ops bus_ops = {bus_doorbell, bus_doorbell_fd, bus_irq_changed,
-                                            bus_dma_unmapped, op_log};
+                                            bus_dma_unmapped, bus_log};
 
 /* ---- Fixture ---- */
 
 void vuf_setup(void)
 {
     const struct vgpu_vfio_user_config config = {.contexts = VUF_CONTEXTS};
-    const struct vgpu_dev_config dev = {
-        .max_contexts = VUF_CONTEXTS,
-        .max_buffers = 16,
-        .max_sg = 16,
-        .max_buffer_bytes = 1 << 20,
-        .max_image_bytes = 1 << 20,
-        .heartbeat_ms = 1000,
-        .admin_max_ms = 1000,
-        .props = {.name = "test", .exec_kind = VGPU_EXEC_NULL},
-    };
+    const struct vgpu_dev_ops dev_ops =
+        idle_dev_ops(op_read, op_write, op_load32, op_store32, op_irq, op_reset);
     int pair[2];
 
     memset(&vuf, 0, sizeof(vuf));
@@ -146,11 +107,10 @@ void vuf_setup(void)
         vuf.doorbells[i] = eventfd(0, EFD_NONBLOCK);
     vgpu_irqs_init(&vuf.irqs);
     vuf.dma = vgpu_dma_create();
-    vuf.dev = vgpu_dev_create(&dev, &dev_ops, NULL);
+    vuf.dev = idle_dev_create(&dev_ops);
     vuf.client = pair[0];
     vuf.vu = vgpu_vfio_user_create(pair[1], &config, vuf.dev, vuf.dma, &vuf.irqs, &bus_ops, NULL);
     ck_assert(vuf.dma && vuf.dev && vuf.vu);
-    vgpu_dev_announce(vuf.dev, 1);
 }
 
 void vuf_setup_ready(void)

@@ -9,7 +9,7 @@
 #include <bus/vfio_user.h>
 #include <bus/vfio_user_proto.h>
 
-#define VUF_CONTEXTS 8
+#define VUF_CONTEXTS 8 /* IDLE_DEV_CONTEXTS */
 
 struct vuf {
     int client;

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The Xen bus: opening, attaching and what fails on the way, a successor, the domain's end.  On the fake of
+ * Xen's libraries; tests/xen does the same under a real Xen.
+ */
+#include "bus_tests.h"
+#include "xen_fixture.h"
+
+#include <bus/xen_lib.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- What fails ---- */
+
+static void expect_why(int ret, int expected, const char *part)
+{
+    ck_assert_int_eq(ret, expected);
+    unit_check(strstr(xf.why, part), "\"%s\" does not say \"%s\"", xf.why, part);
+    unit_check(!strchr(xf.why, '\n'), "more than a line: %s", xf.why);
+}
+
+START_TEST(says_why_a_domain_cannot_be_opened)
+{
+    xf.no_libraries = true;
+    expect_why(xf_open(), -ENOENT, "libxendevicemodel.so.1");
+    xf.no_libraries = false;
+    xf.privcmd_errno = ENOENT;
+    expect_why(xf_open(), -ENOENT, "domain 7: /dev/xen/privcmd (is this a Dom0?): No such file");
+    xf.privcmd_errno = 0;
+    xf.restrict_errno = ENOTTY;
+    expect_why(xf_open(), -ENOTTY, "domain 7: narrowing the handles");
+    xf.restrict_errno = 0;
+    ck_assert_int_eq(xf_open(), 0);
+}
+END_TEST
+
+START_TEST(serves_hvm_domains_of_a_size_that_it_can)
+{
+    fakexen_start(XF_DOMAIN, 0);
+    expect_why(xf_open(), -EINVAL, "domain 7: not a running HVM domain");
+    fakexen_start(XF_DOMAIN + 1, 1);
+    expect_why(xf_open(), -ESRCH, "domain 7: not a running HVM domain: No such process");
+    fakexen_start(XF_DOMAIN, 129);
+    expect_why(xf_open(), -ERANGE, "129 vCPUs, allowed are 1 to 128");
+    fakexen_start(XF_DOMAIN, 128);
+    ck_assert_int_eq(xf_open(), 0);
+    ck_assert_int_eq(xf_attach(), 0);
+}
+END_TEST
+
+START_TEST(narrows_its_handles_before_it_attaches)
+{
+    struct fakexen_view v;
+
+    ck_assert_int_eq(xf_open(), 0);
+    fakexen_view(&v);
+    ck_assert(v.restricted);
+    ck_assert_uint_eq(v.handles, 3);
+    ck_assert_uint_eq(v.servers, 0);
+}
+END_TEST
+
+START_TEST(says_what_is_in_the_way_of_attaching)
+{
+    ck_assert_int_eq(xf_open(), 0);
+    fakexen_fail("xendevicemodel_map_pcidev_to_ioreq_server", 1, EEXIST);
+    expect_why(xf_attach(), -EEXIST, "domain 7: taking its PCI slot: File exists");
+}
+END_TEST
+
+#define NAME_OF(library, name) #name,
+static const char *const functions[] = {XEN_FUNCTIONS(NAME_OF)};
+#define FUNCTIONS (int)(sizeof(functions) / sizeof(functions[0]))
+
+/* Each call of each function fails once: that is reported, and undone (xf_teardown() looks). */
+START_TEST(undoes_what_was_done_when_a_call_fails)
+{
+    const char *function = functions[_i];
+    unsigned int calls;
+
+    ck_assert_msg(!xf_open() && !xf_attach(), "%s", xf.why);
+    calls = fakexen_calls(function);
+    xf_teardown();
+    for (unsigned int n = 1; n <= calls; n++) {
+        int ret;
+
+        xf_setup();
+        fakexen_fail(function, n, EPERM);
+        ret = xf_open();
+        ret = ret ? ret : xf_attach();
+        unit_check(ret == -EPERM && strstr(xf.why, "domain 7: "), "call %u of %s: %d, \"%s\"", n,
+                   function, ret, xf.why);
+        xf_teardown();
+    }
+    xf_setup();
+}
+END_TEST
+
+/* Nothing is left although nothing can be undone: the domain is gone. */
+START_TEST(leaves_a_dead_domain)
+{
+    ck_assert_int_eq(vgpu_xen_check(xf.xen), 0);
+    xf_place_bars();
+    fakexen_domain_dies();
+    ck_assert_int_eq(vgpu_xen_check(xf.xen), -ESRCH);
+}
+END_TEST
+
+START_TEST(a_call_that_fails_ends_the_service)
+{
+    fakexen_fail("xenevtchn_pending", 1, EINTR);
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), 0);
+    fakexen_fail("xenevtchn_pending", 1, EBADF);
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), -EBADF);
+    fakexen_stray_event();
+    fakexen_fail("xenevtchn_unmask", 1, EIO);
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), -EIO);
+    fakexen_request(0, &(ioreq_t){.type = IOREQ_TYPE_INVALIDATE});
+    fakexen_fail("xenevtchn_notify", 1, EIO);
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), -EIO);
+}
+END_TEST
+
+START_TEST(an_event_without_a_request_is_nothing)
+{
+    struct vgpu_xen_stats before, after;
+
+    vgpu_xen_get_stats(xf.xen, &before);
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), 0); /* not even an event */
+    fakexen_stray_event();
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), 0);
+    fakexen_request(0, &(ioreq_t){.type = IOREQ_TYPE_COPY, .size = 4, .count = 1});
+    fakexen_slot(0)->state = STATE_IOREQ_NONE;
+    ck_assert_int_eq(vgpu_xen_receive(xf.xen), 0);
+    vgpu_xen_get_stats(xf.xen, &after);
+    ck_assert_uint_eq(after.mmio, before.mmio);
+}
+END_TEST
+
+/* ---- A successor ---- */
+
+/* The process goes as if killed, and another comes: the handles have gone, the file stayed. */
+static void succeed(bool same_device)
+{
+    fakexen_killed();
+    xf.xen = NULL; /* was the other process's memory: lost to this test */
+    if (!same_device) {
+        ck_assert_int_eq(ftruncate(xf.state_fd, 0), 0);
+    }
+    ck_assert_int_eq(xf_open(), 0);
+    ck_assert_msg(!xf_attach(), "%s", xf.why);
+}
+
+static struct vgpu_xen *volatile lost; /* reachable, so that no leak is reported */
+
+START_TEST(a_successor_takes_the_domain_over)
+{
+    const uint64_t table = XF_BAR(VGPU_BAR_MSIX) + VGPU_MSIX_TABLE_OFFSET;
+    struct fakexen_view before, after;
+    uint64_t data;
+
+    xf_place_bars();
+    xf_write(table, 8, 0xfee00000);
+    xf_write(table + 8, 4, 0x41);
+    xf_write(table + 12, 4, 0);
+    xf_config_write(0x42, 2, 0x8000); /* MSI-X on */
+    fakexen_view(&before);
+    /* one request waits, another was being served */
+    fakexen_request(0, &(ioreq_t){.type = IOREQ_TYPE_COPY,
+                                  .addr = XF_BAR(VGPU_BAR_REGS) + VGPU_REG_MAGIC,
+                                  .size = 4,
+                                  .count = 1,
+                                  .dir = IOREQ_READ});
+    fakexen_request(
+        1,
+        &(ioreq_t){
+            .type = IOREQ_TYPE_COPY, .addr = table + 8, .size = 4, .count = 1, .dir = IOREQ_READ});
+    fakexen_slot(1)->state = STATE_IOREQ_INPROCESS;
+    lost = xf.xen;
+    succeed(true);
+    fakexen_view(&after);
+    ck_assert_uint_eq(after.servers, 1);
+    ck_assert_uint_eq(after.ranges, before.ranges);
+    for (int i = 0; i < 8; i++)
+        ck_assert_int_eq(vgpu_xen_receive(xf.xen), 0);
+    ck_assert(fakexen_answered(0, &data));
+    ck_assert_uint_eq(data, VGPU_MAGIC);
+    ck_assert(fakexen_answered(1, &data));
+    ck_assert_uint_eq(data, 0x41);
+    vgpu_xen_irq(xf.xen, 0);
+    fakexen_view(&after);
+    ck_assert_uint_eq(after.message_count, 1);
+    ck_assert_uint_eq(after.messages[0].addr, 0xfee00000);
+    ck_assert_uint_eq(after.messages[0].data, 0x41);
+}
+END_TEST
+
+START_TEST(state_of_another_domain_is_not_ours)
+{
+    struct fakexen_view v;
+    uint32_t word;
+
+    /* the domain's id comes behind the magic number */
+    ck_assert_int_eq(pread(xf.state_fd, &word, sizeof(word), 4096 + 4), sizeof(word));
+    ck_assert_uint_eq(word, XF_DOMAIN);
+    word++;
+    ck_assert_int_eq(pwrite(xf.state_fd, &word, sizeof(word), 4096 + 4), sizeof(word));
+    lost = xf.xen;
+    succeed(true);
+    fakexen_view(&v);
+    ck_assert_uint_eq(v.servers, 2);
+    /* the first one is nobody's now: as a dead domain's */
+    fakexen_domain_dies();
+}
+END_TEST
+
+START_TEST(a_regular_end_leaves_no_state)
+{
+    struct fakexen_view v;
+
+    vgpu_xen_destroy(xf.xen);
+    xf.xen = NULL;
+    ck_assert_int_eq(xf_open(), 0);
+    ck_assert_int_eq(xf_attach(), 0);
+    fakexen_view(&v);
+    ck_assert_uint_eq(v.servers, 1);
+    ck_assert_uint_eq(v.functions, 1);
+}
+END_TEST
+
+START_TEST(says_that_its_state_cannot_be_kept)
+{
+    int fd = open("/dev/full", O_RDWR | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    close(xf.state_fd);
+    xf.state_fd = fd;
+    ck_assert_int_eq(xf_open(), 0);
+    ck_assert_int_eq(xf_attach(), 0);
+    unit_check(strstr(xf.log, "its state can't be kept"), "log: %s", xf.log);
+}
+END_TEST
+
+Suite *xen_suite(void)
+{
+    Suite *s = suite_create("xen");
+    TCase *closed = tcase_create("closed");
+    TCase *attached = tcase_create("attached");
+
+    tcase_add_checked_fixture(closed, xf_setup, xf_teardown);
+    tcase_add_test(closed, says_why_a_domain_cannot_be_opened);
+    tcase_add_test(closed, serves_hvm_domains_of_a_size_that_it_can);
+    tcase_add_test(closed, narrows_its_handles_before_it_attaches);
+    tcase_add_test(closed, says_what_is_in_the_way_of_attaching);
+    tcase_add_loop_test(closed, undoes_what_was_done_when_a_call_fails, 0, FUNCTIONS);
+    tcase_add_test(closed, says_that_its_state_cannot_be_kept);
+    suite_add_tcase(s, closed);
+    tcase_add_checked_fixture(attached, xf_setup_attached, xf_teardown);
+    tcase_add_test(attached, leaves_a_dead_domain);
+    tcase_add_test(attached, a_call_that_fails_ends_the_service);
+    tcase_add_test(attached, an_event_without_a_request_is_nothing);
+    tcase_add_test(attached, a_successor_takes_the_domain_over);
+    tcase_add_test(attached, state_of_another_domain_is_not_ours);
+    tcase_add_test(attached, a_regular_end_leaves_no_state);
+    suite_add_tcase(s, attached);
+    return s;
+}
