@@ -309,6 +309,18 @@ static void outlives(pid_t pid)
     }
 }
 
+/* VGPU-LIFE-040: the device waits, but it is there. */
+static void heart_beats(struct gs_vm *vm)
+{
+    uint64_t deadline = gs_deadline(GS_TIMEOUT_MS);
+    uint32_t first = gs_reg_read(vm, VGPU_REG_HEARTBEAT);
+
+    while (gs_reg_read(vm, VGPU_REG_HEARTBEAT) - first < 3) {
+        ck_assert_msg(gs_now_ns() < deadline, "the heartbeat stands at %u", first);
+        poll(NULL, 0, 1);
+    }
+}
+
 static void release(void)
 {
     __atomic_store_n((uint32_t *)(void *)buf.ptr, ROGUE_RELEASE, __ATOMIC_RELEASE);
@@ -351,6 +363,7 @@ static void ends_only_when_released(int (*end)(void))
 
     ck_assert_int_eq(pthread_create(&e.thread, NULL, ending_main, &e), 0);
     outlives(pid);
+    heart_beats(fx.vm[0]);
     ck_assert_msg(!atomic_load(&e.done), "answered while memory is being written");
     release();
     pthread_join(e.thread, NULL);
@@ -453,6 +466,7 @@ START_TEST(new_generation_waits_for_the_last_write)
     ck_assert_uint_eq(gs_reg_read(vm, VGPU_REG_STATE), VGPU_STATE_QUIESCING);
     memset(memory, MINE, memory_bytes);
     ck_assert(memory_becomes(ROGUE_BYTE));
+    heart_beats(vm);
     ck_assert_uint_eq(gs_reg_read(vm, VGPU_REG_STATE), VGPU_STATE_QUIESCING);
     release();
     fx_is(gs_reg_wait(vm, VGPU_REG_STATE, ~0u, VGPU_STATE_DISABLED, GS_TIMEOUT_MS), 0);

@@ -26,6 +26,7 @@ def both_pass(pair, command):
 
 @tap.test("linux: two domains from two xl creates at once each see the device, and their driver takes it")
 def two_domains():
+    """VGPU-BUS-010, VGPU-PCI-005: this bus refuses DMA and drops messages of a function that is no bus master"""
     with lg.dropped_on_failure(*lg.NAMES):
         for guest in lg.guests(*lg.NAMES):
             tap.contains(guest.check("cat /sys/hypervisor/type"), "xen", "the hypervisor")

@@ -207,6 +207,7 @@ START_TEST(a_request_is_of_bounded_length)
 }
 END_TEST
 
+/* VGPU-BUS-010 */
 START_TEST(a_request_of_no_known_type_reads_as_ones)
 {
     const ioreq_t req = {.type = 99, .size = 4, .count = 1, .dir = IOREQ_READ};
@@ -218,6 +219,7 @@ END_TEST
 
 /* ---- Guest memory ---- */
 
+/* VGPU-BUS-011 */
 START_TEST(memory_is_mapped_once_and_given_up_when_told)
 {
     uint32_t *word = (uint32_t *)(void *)(fakexen_memory() + 3 * FAKEXEN_PAGE);
@@ -290,6 +292,7 @@ END_TEST
 
 /* ---- Interrupts ---- */
 
+/* VGPU-BUS-012 */
 START_TEST(messages_go_out_as_the_table_says)
 {
     xf_config_write(0x42, 2, 0x8000);
@@ -334,6 +337,7 @@ static uint64_t some_address(void)
     return at + (uint64_t)(noise() % 0x8000) - 0x2000;
 }
 
+/* VGPU-BUS-010 */
 START_TEST(any_request_is_answered)
 {
     noise_seed(1);

@@ -283,7 +283,7 @@ bool fake_reap(struct fake *f, struct vgpu_cqe *cqe)
     if (fake_ro(f)->cq_prod == f->cq_cons)
         return false;
     *cqe = cq[f->cq_cons & ((1u << f->cq_log2) - 1)];
-    ck_assert_uint_eq(cqe->rsvd0, 0);
+    ck_assert_uint_eq(cqe->rsvd0, 0); /* VGPU-GEN-010 */
     ck_assert_uint_eq(cqe->rsvd1, 0);
     f->cq_cons++;
     fake_rw(f)->cq_cons = f->cq_cons;

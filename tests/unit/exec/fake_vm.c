@@ -415,7 +415,7 @@ struct vgpu_cqe fake_vm_run(struct fake_vm *vm, const struct vgpu_sqe *sqe)
     fake_vm_submit(vm, sqe);
     cqe = fake_vm_next(vm);
     ck_assert_uint_eq(cqe.cookie, sqe->cookie);
-    ck_assert_uint_eq(cqe.rsvd0, 0);
+    ck_assert_uint_eq(cqe.rsvd0, 0); /* VGPU-GEN-010 */
     ck_assert_uint_eq(cqe.rsvd1, 0);
     ck_assert_uint_eq(cqe.sq_idx, vm->guest.sq_prod - 1);
     return cqe;
