@@ -14,6 +14,7 @@ import linuxguests as lg
 import tap
 from agent import poll
 
+BUSY_ROUNDS = 100
 SMALL = "vecadd -n 1024"
 LOSS = r"2:.*context lost: .+"
 
@@ -128,6 +129,25 @@ def shuts_down():
         two.wait_gone(lg.WAIT_S)
         lg.drop("two")
         lg.wait_forgotten(two)
+
+
+@tap.test("life: a busy guest makes no exits: while the back end polls, commands reach it without any")
+def no_exits():
+    with lg.dropped_on_failure("two"):
+        lg.drop("two")
+        # the one processor here is shared: only a back end that polls for longer than Xen takes
+        # to switch to the guest can see its next command by itself
+        two, = lg.create("two", options=lg.OPTIONS + ",poll-us=1000000")
+        before = lg.account(two)
+        two.check(f"vecadd -n 1024 -r {BUSY_ROUNDS}", 300)
+        after = lg.wait_idle(two)
+        done = {key: after[key] - before[key] for key in ("kernels", "commands", "messages", "doorbells")}
+        tap.equal(done["kernels"], BUSY_ROUNDS, "kernels")
+        tap.true(done["commands"] >= 10 * BUSY_ROUNDS, f"many commands: {done}")
+        # what is left: setting a context up and taking it down, looks at the heartbeat
+        tap.true(done["messages"] <= done["commands"] // 10, f"few exits: {done}")
+        tap.true(done["doorbells"] <= BUSY_ROUNDS // 10, f"few doorbells: {done}")
+        tap.diagnose(f"{done}")
 
 
 @tap.test("life: QEMU killed under a kernel: xl destroy takes the domain away, and vgpud what it held")

@@ -37,11 +37,11 @@ def _up(domain):
     return domain
 
 
-def create(*names):
+def create(*names, options=OPTIONS):
     """Create these at the same time, one `xl create` each, which stays in the background to start
     its domain again when that reboots; the guests, when all are up."""
     for name in names:
-        config = with_vgpu(linux_config(), OPTIONS)
+        config = with_vgpu(linux_config(), options)
         dom0().put(f"/run/{name}.cfg", xl_text(dict(name=name, **config)))
     pending = [dom0().begin(f"xl create /run/{name}.cfg") for name in names]
     for name, request in zip(names, pending):
