@@ -30,6 +30,12 @@ def driver_up(domain):
     domain.poll("grep -qx ready /sys/class/vgpu/vgpu0/state")
 
 
+def take(name, domain):
+    """A domain that was created otherwise is the guest of that name from now on."""
+    _guests[name] = domain
+    return _up(domain)
+
+
 def _up(domain):
     domain.connect(NAMES.index(domain.name))
     driver_up(domain)

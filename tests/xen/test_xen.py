@@ -12,6 +12,7 @@ import cases_tiny  # noqa: F401
 import cases_wrapper  # noqa: F401
 import cases_linux  # noqa: F401
 import cases_life  # noqa: F401
+import cases_hand  # noqa: F401
 import cases_end  # noqa: F401
 import tap
 
