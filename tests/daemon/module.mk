@@ -3,7 +3,7 @@
 # Simulated guests against the real vgpud: one program per subject, built beside
 # bin/ so that each finds the daemon of its own variant.  Run by `make check-daemon`.
 
-$(eval $(call vgpu_lib,daemonfix,tests/daemon/fixture.c tests/daemon/account.c,-Itests/lib))
+$(eval $(call vgpu_lib,daemonfix,tests/daemon/fixture.c tests/daemon/account.c tests/daemon/cuda_program.c,-Itests/lib))
 
 # $(call daemon_test,NAME)
 define daemon_test
@@ -18,9 +18,9 @@ $(O)/daemon-test/hostile: $(O)/daemon-test/vgpud-rogue
 DAEMON_TESTS :=
 $(foreach t,$(patsubst tests/daemon/test_%.c,%,$(sort $(wildcard tests/daemon/test_*.c))),$(eval $(call daemon_test,$(t))))
 # Part of check-cuda: it has vgpud load the fake driver.
-DAEMON_TESTS := $(filter-out %/cuda,$(DAEMON_TESTS))
-TESTS += $(O)/daemon-test/cuda
-$(O)/daemon-test/cuda: | $(O)/fakecuda/libcuda.so.1
+DAEMON_TESTS := $(filter-out %/cuda %/cuda_calls,$(DAEMON_TESTS))
+TESTS += $(O)/daemon-test/cuda $(O)/daemon-test/cuda_calls
+$(O)/daemon-test/cuda $(O)/daemon-test/cuda_calls: | $(O)/fakecuda/libcuda.so.1
 
 # Sanitizers need what isolation refuses, and know no process that shares another's memory.
 ifneq ($(VARIANT),rel)

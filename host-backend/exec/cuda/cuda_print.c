@@ -129,8 +129,11 @@ void cuda_print_collect(struct vgpu_exec *exec, CUevent happened)
     if (!print->started)
         return;
     result = exec->cu.cuEventSynchronize(happened);
-    if (result != CUDA_SUCCESS && cuda_status(exec, result, "collecting printed text") != 0)
+    if (result != CUDA_SUCCESS) {
+        /* The text would come late or not at all, and nobody would know. */
+        cuda_lose(exec, result, "collecting printed text");
         return;
+    }
     fflush(stdout);
     pthread_mutex_lock(&print->lock);
     take(print);

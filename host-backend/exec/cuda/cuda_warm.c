@@ -91,9 +91,10 @@ static CUresult warm_add(struct vgpu_exec *exec, struct warm *warm, CUfunction f
     if (result == CUDA_SUCCESS)
         result = cu->cuEventRecord(warm->done, exec->chores);
     if (result == CUDA_SUCCESS)
-        return cu->cuEventSynchronize(warm->done);
-    /* What was queued before the call that failed still uses the memory, which goes next. */
-    (void)cu->cuStreamSynchronize(exec->chores);
+        result = cu->cuEventSynchronize(warm->done);
+    /* What was queued before a call that failed still uses the memory, which goes next. */
+    if (result != CUDA_SUCCESS)
+        (void)cu->cuStreamSynchronize(exec->chores);
     return result;
 }
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest's program that has the cuda executor make every driver call it knows: memory, copies both
+ * ways and on the device, direct and staged, modules, kernels, variables, streams, events, printing.
+ */
+#ifndef VGPU_TESTS_DAEMON_CUDA_PROGRAM_H
+#define VGPU_TESTS_DAEMON_CUDA_PROGRAM_H
+
+#include "guestsim.h"
+
+#define FX_BIG   (256u << 10) /* large enough to be registered with CUDA */
+#define FX_SMALL 1000u        /* goes by way of the bounce slots */
+
+struct fx_outcome {
+    int status; /* of the first command that failed, VGPU_ST_OK if none did */
+    const char *step;
+};
+
+/* Run it to its end or to the first command that fails; asserts that every result up to there is right. */
+struct fx_outcome fx_use_everything(struct gs_ctx *ctx);
+
+#endif /* VGPU_TESTS_DAEMON_CUDA_PROGRAM_H */
