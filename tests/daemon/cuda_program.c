@@ -5,6 +5,9 @@
 #include "cuda_program.h"
 #include "fixture.h"
 
+#define BIG   (640u << 10) /* is registered with CUDA, or goes through two and a half bounce slots */
+#define SMALL 1000u        /* always goes through a slot */
+
 /* say(n) prints n and a line's end. */
 static const char ptx_say[] =
     ".version 7.0\n.target sm_70\n.address_size 64\n"
@@ -46,20 +49,19 @@ static bool copies(struct gs_ctx *ctx, struct gs_buf *buf, uint64_t dev, struct 
 {
     uint32_t bad;
 
-    for (uint32_t i = 0; i < FX_BIG; i++)
+    for (uint32_t i = 0; i < BIG; i++)
         buf->ptr[i] = pattern(i);
-    if (!STEP(gs_copy_h2d(ctx, dev, buf, 0, FX_SMALL)) ||
-        !STEP(gs_copy_h2d(ctx, dev, buf, 0, FX_BIG)) ||
+    if (!STEP(gs_copy_h2d(ctx, dev, buf, 0, SMALL)) || !STEP(gs_copy_h2d(ctx, dev, buf, 0, BIG)) ||
         !STEP(gs_copy_d2d(ctx, dev + 100, dev, 5000)) || !STEP(gs_memset(ctx, dev, 1, 1, 50)) ||
         !STEP(gs_memset(ctx, dev + 50, 0x0101, 2, 10)) ||
         !STEP(gs_memset(ctx, dev + 72, 0x01010101, 4, 7)))
         return false;
-    memset(buf->ptr, 0xee, FX_BIG);
-    if (!STEP(gs_copy_d2h(ctx, buf, 0, dev, FX_BIG)))
+    memset(buf->ptr, 0xee, BIG);
+    if (!STEP(gs_copy_d2h(ctx, buf, 0, dev, BIG)))
         return false;
-    for (bad = 0; bad < FX_BIG && buf->ptr[bad] == expected(bad); bad++)
+    for (bad = 0; bad < BIG && buf->ptr[bad] == expected(bad); bad++)
         ;
-    ck_assert_msg(bad == FX_BIG, "byte %u is %02x, not %02x", bad, buf->ptr[bad], expected(bad));
+    ck_assert_msg(bad == BIG, "byte %u is %02x, not %02x", bad, buf->ptr[bad], expected(bad));
     return true;
 }
 
@@ -114,8 +116,8 @@ struct fx_outcome fx_use_everything(struct gs_ctx *ctx)
     struct gs_buf buf;
     uint64_t dev;
 
-    fx_ok(gs_buf_create(ctx, FX_BIG, 0, VGPU_BUF_FLAGS, &buf));
-    if (STEP(gs_mem_alloc(ctx, FX_BIG, &dev)) && copies(ctx, &buf, dev, out) &&
+    fx_ok(gs_buf_create(ctx, BIG, 0, VGPU_BUF_FLAGS, &buf));
+    if (STEP(gs_mem_alloc(ctx, BIG, &dev)) && copies(ctx, &buf, dev, out) &&
         kernels(ctx, &buf, dev, out) && prints(ctx, out) && STEP(gs_mem_free(ctx, dev)))
         STEP(gs_fence(ctx));
     fx_ok(gs_buf_destroy(&buf));

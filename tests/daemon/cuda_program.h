@@ -8,9 +8,6 @@
 
 #include "guestsim.h"
 
-#define FX_BIG   (256u << 10) /* large enough to be registered with CUDA */
-#define FX_SMALL 1000u        /* goes by way of the bounce slots */
-
 struct fx_outcome {
     int status; /* of the first command that failed, VGPU_ST_OK if none did */
     const char *step;

@@ -10,8 +10,8 @@
 
 #include <signal.h>
 
-#define BIG   FX_BIG
-#define SMALL FX_SMALL
+#define BIG   (256u << 10) /* large enough to be registered with CUDA */
+#define SMALL 1000u        /* goes by way of the bounce slots */
 
 static void setup_cuda(void)
 {

@@ -83,14 +83,26 @@ CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream, st
                : exec->cu.cuMemcpyDtoHAsync_v2(span.ptr, copy->dev_addr, span.bytes, stream->cu);
 }
 
-/* One piece of an overlapping copy, by way of the scratch memory. */
+/* One piece of an overlapping copy, by way of the scratch memory: *used if that is needed now. */
 static CUresult via_scratch(struct vgpu_exec *exec, CUstream stream, CUdeviceptr dst,
-                            CUdeviceptr src, size_t bytes)
+                            CUdeviceptr src, size_t bytes, bool *used)
 {
     CUresult result = exec->cu.cuMemcpyDtoDAsync_v2(exec->scratch, src, bytes, stream);
 
-    return result == CUDA_SUCCESS ? exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream)
-                                  : result;
+    if (result != CUDA_SUCCESS)
+        return result;
+    *used = true;
+    return exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream);
+}
+
+/* Others wait for this stream's use of the scratch memory, however the copy ended. */
+static CUresult scratch_release(struct vgpu_exec *exec, CUstream stream)
+{
+    CUresult result = exec->cu.cuEventRecord(exec->scratch_done, stream);
+
+    if (result != CUDA_SUCCESS)
+        cuda_lose(exec, result, "marking a copy");
+    return result;
 }
 
 static CUresult scratch_init(struct vgpu_exec *exec)
@@ -118,7 +130,8 @@ CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
                        const struct vgpu_job_d2d *copy)
 {
     uint64_t apart = copy->dst > copy->src ? copy->dst - copy->src : copy->src - copy->dst;
-    CUresult result;
+    CUresult result, released;
+    bool used = false;
 
     if (apart >= copy->bytes)
         return exec->cu.cuMemcpyDtoDAsync_v2(copy->dst, copy->src, copy->bytes, stream->cu);
@@ -133,10 +146,11 @@ CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
         uint64_t piece = left < CUDA_SCRATCH_BYTES ? left : CUDA_SCRATCH_BYTES;
         uint64_t off = copy->dst < copy->src ? done : left - piece;
 
-        result = via_scratch(exec, stream->cu, copy->dst + off, copy->src + off, piece);
+        result = via_scratch(exec, stream->cu, copy->dst + off, copy->src + off, piece, &used);
         done += piece;
     }
-    return result == CUDA_SUCCESS ? exec->cu.cuEventRecord(exec->scratch_done, stream->cu) : result;
+    released = used ? scratch_release(exec, stream->cu) : CUDA_SUCCESS;
+    return result == CUDA_SUCCESS ? released : result;
 }
 
 static CUresult slots_init(struct vgpu_exec *exec, struct cuda_stream *stream)
@@ -203,14 +217,18 @@ static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_stream *stream,
     } else {
         result = exec->cu.cuMemcpyDtoHAsync_v2(slot->memory, dev, slot->bytes, stream->cu);
     }
-    if (result == CUDA_SUCCESS)
-        result = exec->cu.cuEventRecord(slot->done, stream->cu);
-    if (result == CUDA_SUCCESS) {
-        slot->in_flight = true;
-        slot->to_guest = !to_device;
-        staged->issued += slot->bytes;
+    if (result != CUDA_SUCCESS)
+        return result;
+    result = exec->cu.cuEventRecord(slot->done, stream->cu);
+    /* The transfer is on its way, and nothing tells when the slot can be used again. */
+    if (result != CUDA_SUCCESS) {
+        cuda_lose(exec, result, "marking a copy");
+        return result;
     }
-    return result;
+    slot->in_flight = true;
+    slot->to_guest = !to_device;
+    staged->issued += slot->bytes;
+    return CUDA_SUCCESS;
 }
 
 /* The slot's transfer has ended: take what it brought. */
@@ -229,8 +247,11 @@ static CUresult slot_land(struct vgpu_exec *exec, struct cuda_staged *staged,
     return CUDA_SUCCESS;
 }
 
+/* After a failure the slots may be in flight still, but what they bring is no later copy's. */
 static bool finish(struct cuda_staged *staged, CUresult how, CUresult *result)
 {
+    for (unsigned int i = 0; i < CUDA_BOUNCE_SLOTS && how != CUDA_SUCCESS; i++)
+        staged->slots[i].to_guest = false;
     *result = how;
     staged->job = NULL;
     return true;
