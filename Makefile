@@ -214,7 +214,7 @@ check-cuda: setup-check qemu initramfs
 	 $(RUN_TAP) --jobs $(JOBS) cuda $(sort $(wildcard tests/cuda/test_*.py)) || rc=1; \
 	 $(SUM) cuda-daemon cuda || rc=1; exit $$rc
 # The daemon's tests once more, with the cuda executor on the fake driver, and those of its own.
-CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute cuda cuda_calls faults kernel load refusals)
+CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute cuda cuda_calls cuda_quota faults kernel load refusals)
 run-cuda: $(O)/bin/vgpud $(O)/bin/vgpuctl $(FAKECUDA) $(CUDA_DAEMON_TESTS)
 	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) --jobs $(JOBS) cuda-daemon $(CUDA_DAEMON_TESTS)
 

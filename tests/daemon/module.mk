@@ -18,9 +18,10 @@ $(O)/daemon-test/hostile: $(O)/daemon-test/vgpud-rogue
 DAEMON_TESTS :=
 $(foreach t,$(patsubst tests/daemon/test_%.c,%,$(sort $(wildcard tests/daemon/test_*.c))),$(eval $(call daemon_test,$(t))))
 # Part of check-cuda: it has vgpud load the fake driver.
-DAEMON_TESTS := $(filter-out %/cuda %/cuda_calls,$(DAEMON_TESTS))
-TESTS += $(O)/daemon-test/cuda $(O)/daemon-test/cuda_calls
-$(O)/daemon-test/cuda $(O)/daemon-test/cuda_calls: | $(O)/fakecuda/libcuda.so.1
+OF_CUDA      := $(addprefix $(O)/daemon-test/,cuda cuda_calls cuda_quota)
+DAEMON_TESTS := $(filter-out $(OF_CUDA),$(DAEMON_TESTS))
+TESTS += $(OF_CUDA)
+$(OF_CUDA): | $(O)/fakecuda/libcuda.so.1
 
 # Sanitizers need what isolation refuses, and know no process that shares another's memory.
 ifneq ($(VARIANT),rel)

@@ -391,49 +391,6 @@ START_TEST(a_sleeping_drain_learns_of_a_sticky_error)
 }
 END_TEST
 
-/* ---- Quota ---- */
-
-#define MIB (1ull << 20)
-
-static void setup_heavy_contexts(void)
-{
-    fx_fake_first = "VGPU_FAKECUDA_CONTEXT=67108864\n";
-    setup_cuda();
-}
-
-static uint64_t held(void)
-{
-    struct fx_account account;
-
-    fx_account(0, &account);
-    return account.memory_held;
-}
-
-/* The probe measured 64 MiB for each context: they count against the VM's 256 MiB. */
-START_TEST(a_context_pays_for_itself)
-{
-    struct gs_ctx *more[3], *refused = NULL;
-    uint64_t big, small;
-
-    fx_attach(0);
-    ck_assert_uint_eq(held(), 64 * MIB);
-    fx_is(gs_mem_alloc(fx.ctx[0], 193 * MIB, &big), VGPU_ST_OUT_OF_MEMORY);
-    fx_ok(gs_mem_alloc(fx.ctx[0], 192 * MIB, &big));
-    ck_assert_uint_eq(held(), 256 * MIB);
-    fx_is(gs_mem_alloc(fx.ctx[0], 4096, &small), VGPU_ST_OUT_OF_MEMORY);
-    fx_is(gs_ctx_create(fx.vm[0], NULL, &refused), VGPU_ST_OUT_OF_MEMORY);
-    ck_assert(vgpud_log_wait(&fx.d, "no room for a context's own 64 MiB", GS_TIMEOUT_MS));
-    fx_ok(gs_mem_free(fx.ctx[0], big));
-    for (int i = 0; i < 3; i++)
-        fx_ok(gs_ctx_create(fx.vm[0], NULL, &more[i]));
-    ck_assert_uint_eq(held(), 256 * MIB);
-    for (int i = 0; i < 3; i++)
-        fx_ok(gs_ctx_destroy(more[i]));
-    ck_assert_uint_eq(held(), 64 * MIB);
-    fx_works(fx.ctx[0]);
-}
-END_TEST
-
 /* ---- Back-pressure ---- */
 
 #define BURST 1000u
@@ -619,8 +576,6 @@ static Suite *cuda_suite(void)
     tc = fx_tcase(s, "waiting", setup_patient_cuda);
     tcase_add_test(tc, a_wait_that_fails_only_wakes_the_drain);
     tcase_add_test(tc, a_sleeping_drain_learns_of_a_sticky_error);
-    tc = fx_tcase(s, "quota", setup_heavy_contexts);
-    tcase_add_test(tc, a_context_pays_for_itself);
     tc = fx_tcase(s, "copies", setup_attached_cuda);
     tcase_add_test(tc, the_processor_moves_nothing_that_the_gpu_can_reach);
     tcase_add_test(tc, a_scattered_buffer_is_one_registration_and_one_copy_each_way);
