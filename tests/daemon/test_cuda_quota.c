@@ -76,10 +76,11 @@ static int take_variables(void)
     return load(PTX ".global .align 4 .b8 big[3145728];\n.visible .entry none() { ret; }\n");
 }
 
+/* With a variable that is refused along with the heap. */
 static int take_heap(void)
 {
     return load(PTX ".extern .func (.param .b64 r) malloc(.param .b64 n);\n"
-                    ".visible .entry none() { ret; }\n");
+                    ".global .align 4 .b8 big[1572864];\n.visible .entry none() { ret; }\n");
 }
 
 /* 8 KiB for each of 2 x 2048 threads, of which a context's own memory has the first one. */
@@ -113,7 +114,7 @@ static const struct {
 } takers[] = {
     {"memory", take_memory, 4 * MIB, 0},
     {"variables", take_variables, 4 * MIB, 0},
-    {"heap", take_heap, 8 * MIB, 8 * MIB},
+    {"heap", take_heap, 10 * MIB, 8 * MIB},
     {"local memory", take_local, 28 * MIB, 28 * MIB},
     {"scratch memory", take_scratch, 4 * MIB, 4 * MIB},
 };
