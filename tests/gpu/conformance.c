@@ -16,6 +16,7 @@
  */
 #include "gpu.h"
 #include "ptx_random.h"
+#include "vectors.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,12 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_FAMILIES 4096
-#define MIN_FAMILIES 800 /* fewer: the vectors are not all there */
-#define MAX_CELLS    8
-#define MAX_ROWS     1024
-#define KERNEL_N     4096u
-#define AREA         (MAX_ROWS * MAX_CELLS * 8u)
+#define KERNEL_N 4096u
+#define AREA     (VECTORS_MAX_ROWS * VECTORS_MAX_CELLS * 8u)
 
 /* One executor's context, with an input and an output area in device memory and in the guest. */
 struct engine {
@@ -37,13 +34,6 @@ struct engine {
     struct gs_ctx *ctx;
     struct gs_buf buf; /* AREA of input, AREA of output */
     uint64_t in, out;
-};
-
-struct vectors {
-    unsigned int inputs, outputs, rows;
-    char tolerance[MAX_CELLS][24];
-    uint64_t in[MAX_ROWS * MAX_CELLS];
-    uint64_t expected[MAX_ROWS * MAX_CELLS];
 };
 
 struct run {
@@ -162,88 +152,6 @@ static bool run_both(struct run *run, const char *label, const char *image, size
 
 /* ---- Vectors ---- */
 
-static char *next_line(char **text)
-{
-    char *line = *text, *end = strchr(line, '\n');
-
-    if (!*line)
-        return NULL;
-    if (end)
-        *end = '\0';
-    *text = end ? end + 1 : line + strlen(line);
-    return line;
-}
-
-static bool parse_row(struct vectors *v, char *line)
-{
-    char *at = line, *end;
-
-    for (unsigned int k = 0; k < v->inputs + v->outputs; k++) {
-        uint64_t cell;
-
-        if (k == v->inputs) {
-            at = strchr(at, ':');
-            if (!at)
-                return false;
-            at++;
-        }
-        errno = 0;
-        cell = strtoull(at, &end, 16);
-        if (end == at || errno || v->rows == MAX_ROWS)
-            return false;
-        at = end;
-        if (k < v->inputs)
-            v->in[v->rows * v->inputs + k] = cell;
-        else
-            v->expected[v->rows * v->outputs + k - v->inputs] = cell;
-    }
-    v->rows++;
-    return true;
-}
-
-static bool vectors_read(struct vectors *v, char *text)
-{
-    char *line = next_line(&text);
-    int used = 0;
-
-    v->rows = 0;
-    if (!line || sscanf(line, "%u %u", &v->inputs, &v->outputs) != 2 || !v->inputs ||
-        v->inputs > MAX_CELLS || !v->outputs || v->outputs > MAX_CELLS)
-        return false;
-    line = next_line(&text);
-    for (unsigned int k = 0; k < v->outputs; k++, line += used) {
-        if (!line || sscanf(line, "%23s%n", v->tolerance[k], &used) != 1)
-            return false;
-    }
-    while ((line = next_line(&text))) {
-        if (!parse_row(v, line))
-            return false;
-    }
-    return v->rows > 0;
-}
-
-static int64_t ordered(uint32_t bits)
-{
-    return bits & 0x80000000u ? -(int64_t)(bits & 0x7fffffffu) : (int64_t)bits;
-}
-
-static bool within(const char *tolerance, uint64_t got, uint64_t want)
-{
-    uint32_t gb = (uint32_t)got, wb = (uint32_t)want;
-    float g, w;
-
-    if (got == want)
-        return true;
-    memcpy(&g, &gb, sizeof(g));
-    memcpy(&w, &wb, sizeof(w));
-    if (!strncmp(tolerance, "ulp32:", 6))
-        return g == g && w == w &&
-               llabs(ordered(gb) - ordered(wb)) <= strtoll(tolerance + 6, NULL, 10);
-    if (!strncmp(tolerance, "abs32:", 6))
-        return fabs((double)g - (double)w) <= strtod(tolerance + 6, NULL);
-    return false;
-}
-
 /* Two results that are each within an error of the truth may be two errors apart. */
 static bool agree(const char *tolerance, uint64_t a, uint64_t b)
 {
@@ -255,7 +163,7 @@ static bool agree(const char *tolerance, uint64_t a, uint64_t b)
         snprintf(twice, sizeof(twice), "abs32:%g", 2 * strtod(tolerance + 6, NULL));
     else
         snprintf(twice, sizeof(twice), "%s", tolerance);
-    return within(twice, a, b);
+    return vectors_within(twice, a, b);
 }
 
 static void compare_family(struct run *run, const char *name, const struct vectors *v)
@@ -267,7 +175,7 @@ static void compare_family(struct run *run, const char *name, const struct vecto
     for (unsigned int i = 0; i < v->rows * v->outputs; i++) {
         const char *tolerance = v->tolerance[i % v->outputs];
 
-        if (within(tolerance, cuda[i], v->expected[i]) && agree(tolerance, cuda[i], cpu[i]))
+        if (vectors_within(tolerance, cuda[i], v->expected[i]) && agree(tolerance, cuda[i], cpu[i]))
             continue;
         snprintf(why, sizeof(why),
                  "row %u output %u: cuda %llx, cpu %llx, expected %llx (%s); first input %llx",
@@ -283,16 +191,17 @@ static void compare_family(struct run *run, const char *name, const struct vecto
 static void run_family(struct run *run, const char *family, struct vectors *v)
 {
     char name[300], *text;
+    const char *wrong;
     size_t bytes;
 
     snprintf(name, sizeof(name), "vectors/%s.vec", family);
     text = gpu_read(run->options, name, NULL);
-    if (!vectors_read(v, text)) {
-        fail(run, family, "its vector file can't be read");
-        free(text);
-        return;
-    }
+    wrong = vectors_parse(v, text);
+    if (wrong)
+        fail(run, family, wrong);
     free(text);
+    if (wrong)
+        return;
     snprintf(name, sizeof(name), "vectors/%s.ptx", family);
     text = gpu_read(run->options, name, &bytes);
     if (run_both(run, family, text, bytes, "test", v->in, (size_t)v->rows * v->inputs * 8,
@@ -301,39 +210,16 @@ static void run_family(struct run *run, const char *family, struct vectors *v)
     free(text);
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static unsigned int find_families(const struct gpu_options *options, char **families)
-{
-    char path[1024];
-    struct dirent *entry;
-    unsigned int count = 0;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "%s/vectors", options->data);
-    dir = opendir(path);
-    while (dir && (entry = readdir(dir)) && count < MAX_FAMILIES) {
-        char *dot = strrchr(entry->d_name, '.');
-
-        if (dot && !strcmp(dot, ".vec"))
-            families[count++] = strndup(entry->d_name, (size_t)(dot - entry->d_name));
-    }
-    if (dir)
-        closedir(dir);
-    qsort(families, count, sizeof(families[0]), by_name);
-    return count;
-}
-
 static void run_vectors(struct run *run)
 {
-    static char *families[MAX_FAMILIES];
-    unsigned int count = find_families(run->options, families);
+    static char *families[VECTORS_MAX_FAMILIES];
     struct vectors *v = calloc(1, sizeof(*v));
+    unsigned int count;
+    char path[1024];
 
-    if (count < MIN_FAMILIES || !v)
+    snprintf(path, sizeof(path), "%s/vectors", run->options->data);
+    count = vectors_families(path, families);
+    if (count < VECTORS_MIN_FAMILIES || !v)
         fail(run, "vectors", "the vectors are not all there");
     for (unsigned int i = 0; i < count && v && !run->lost; i++) {
         if (i % 100 == 0)
