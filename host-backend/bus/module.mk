@@ -9,18 +9,11 @@ $(eval $(call vgpu_lib,bus,$(addprefix $(BUS_DIR)/,guard.c dma.c irqs.c vfio_use
 # The fake of Xen's libraries: one shared object under the names of all of them, in a folder of
 # its own, where nothing finds it by accident.
 FAKEXEN_DIR := $(abspath $(O))/fakexen
-FAKEXEN     := $(O)/fakexen/libfakexen.so
+FAKEXEN     := $(O)/fakexen/libfakexen.so $(patsubst %,$(O)/fakexen/libxen%.so.1,devicemodel foreignmemory evtchn toolcore)
 FAKEXEN_LDLIBS := -Wl,--wrap=open64 -Wl,--wrap=ioctl -Wl,--wrap=dlopen -L$(FAKEXEN_DIR) -Wl,-rpath,$(FAKEXEN_DIR) -lfakexen
-FAKEXEN_OBJ := $(patsubst %.c,$(O)/obj/fakexen/%.o,$(wildcard tests/lib/fakexen/*.c))
-
-$(FAKEXEN_OBJ): $(O)/obj/fakexen/%.o: %.c
-	@mkdir -p $(@D)
-	$(Q)$(if $(V),,echo "  CC   $<";) $(CCACHE) $(CC) $(ALL_CFLAGS) -c -o $@ $<
-$(FAKEXEN): $(FAKEXEN_OBJ)
-	@mkdir -p $(@D)
-	$(Q)$(if $(V),,echo "  LD   $@";) $(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,libfakexen.so -o $@ $^
-	$(Q)for l in devicemodel foreignmemory evtchn toolcore; do ln -sf libfakexen.so $(@D)/libxen$$l.so.1; done
--include $(FAKEXEN_OBJ:.o=.d)
+$(eval $(call vgpu_link,fakexen,fakexen/libfakexen.so,$(wildcard tests/lib/fakexen/*.c),,-shared))
+$(filter %.so.1,$(FAKEXEN)): $(O)/fakexen/libfakexen.so
+	@ln -sf $(<F) $@
 
 $(eval $(call vgpu_test,bus,$(addprefix tests/unit/bus/,main.c idle_dev.c vu_fixture.c xen_fixture.c \
 	test_dma.c test_irqs.c test_vfio_user.c test_vfio_user_bad.c test_corpus.c test_xen.c test_xen_access.c) \

@@ -8,19 +8,6 @@
 #define BIG   (640u << 10) /* is registered with CUDA, or goes through two and a half bounce slots */
 #define SMALL 1000u        /* always goes through a slot */
 
-/* say(n) prints n and a line's end. */
-static const char ptx_say[] =
-    ".version 7.0\n.target sm_70\n.address_size 64\n"
-    ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
-    ".global .align 1 .b8 text[4] = {37,100,10,0};\n"
-    ".visible .entry say(.param .u32 n) {\n"
-    "  .local .align 8 .b8 args[8]; .reg .b64 %l, %g, %f; .reg .b32 %v;\n"
-    "  ld.param.u32 %v, [n]; mov.u64 %l, args; cvta.local.u64 %g, %l;\n"
-    "  st.local.u32 [%l], %v; mov.u64 %f, text; cvta.global.u64 %f, %f;\n"
-    "  { .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f;\n"
-    "    st.param.b64 [b], %g; call.uni (c), vprintf, (a, b); }\n"
-    "  ret;\n}\n";
-
 /* True: go on. */
 static bool step(struct fx_outcome *outcome, const char *what, int status)
 {
@@ -101,7 +88,7 @@ static bool prints(struct gs_ctx *ctx, struct fx_outcome *out)
     char text[64];
     size_t bytes;
 
-    if (!STEP(gs_module_load(ctx, ptx_say, strlen(ptx_say), NULL, 0, &module)) ||
+    if (!STEP(gs_module_load(ctx, fx_ptx_say, strlen(fx_ptx_say), NULL, 0, &module)) ||
         !STEP(gs_func_lookup(ctx, module, "say", &function, NULL, NULL, 0)) ||
         !STEP(gs_launch(ctx, function, 1, 1, &value, sizeof(value))) ||
         !STEP(gs_output_read(ctx, text, sizeof(text), &bytes, &lost)))

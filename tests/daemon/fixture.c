@@ -294,6 +294,17 @@ void fx_pump(struct gs_ctx *ctx, uint32_t total)
     ck_assert_ptr_null(gs_ring_peek(&ctx->ring));
 }
 
+const char fx_ptx_say[] = ".version 7.0\n.target sm_70\n.address_size 64\n"
+                          ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+                          ".global .align 1 .b8 text[4] = {37,100,10,0};\n"
+                          ".visible .entry say(.param .u32 n) {\n"
+                          "  .local .align 8 .b8 args[8]; .reg .b64 %l, %g, %f; .reg .b32 %v;\n"
+                          "  ld.param.u32 %v, [n]; mov.u64 %l, args; cvta.local.u64 %g, %l;\n"
+                          "  st.local.u32 [%l], %v; mov.u64 %f, text; cvta.global.u64 %f, %f;\n"
+                          "  { .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f;\n"
+                          "    st.param.b64 [b], %g; call.uni (c), vprintf, (a, b); }\n"
+                          "  ret;\n}\n";
+
 /*
  * vecadd(a, b, c, n)   c[i] = a[i] + b[i]
  * fault(p, off)        *(int *)(p + off) = 1

@@ -104,6 +104,7 @@ void fx_account(unsigned int i, struct fx_account *account);
 void fx_wait_clean(unsigned int i);
 
 /* ---- Kernels (PTX text) ---- */
+extern const char fx_ptx_say[];   /* say(n) prints n and a line's end */
 extern const char fx_ptx_basic[]; /* vecadd, scale, fault, spin, wait, where */
 
 struct fx_kernel {

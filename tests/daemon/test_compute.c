@@ -206,17 +206,6 @@ END_TEST
  * is gone with the context. */
 START_TEST(contexts_read_their_own_output)
 {
-    static const char ptx[] =
-        ".version 7.0\n.target sm_70\n.address_size 64\n"
-        ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
-        ".global .align 1 .b8 text[4] = {37,100,10,0};\n"
-        ".visible .entry say(.param .u32 n) {\n"
-        "  .local .align 8 .b8 args[8]; .reg .b64 %l, %g, %f; .reg .b32 %v;\n"
-        "  ld.param.u32 %v, [n]; mov.u64 %l, args; cvta.local.u64 %g, %l;\n"
-        "  st.local.u32 [%l], %v; mov.u64 %f, text; cvta.global.u64 %f, %f;\n"
-        "  { .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f;\n"
-        "    st.param.b64 [b], %g; call.uni (c), vprintf, (a, b); }\n"
-        "  ret;\n}\n";
     struct fx_kernel k[2];
     struct gs_ctx *ctx[3] = {fx.ctx[0]};
     uint32_t value, lost;
@@ -225,7 +214,7 @@ START_TEST(contexts_read_their_own_output)
 
     fx_ok(gs_ctx_create(fx.vm[0], NULL, &ctx[1]));
     for (uint32_t i = 0; i < 2; i++) {
-        k[i] = fx_kernel(ctx[i], ptx, "say");
+        k[i] = fx_kernel(ctx[i], fx_ptx_say, "say");
         value = 1000 + i;
         fx_ok(gs_launch(ctx[i], k[i].function, 1, 1, &value, sizeof(value)));
     }

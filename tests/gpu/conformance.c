@@ -18,9 +18,7 @@
 #include "ptx_random.h"
 #include "vectors.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -40,7 +40,7 @@ def by_hand():
         tap.contains(output, f"domain {domain.id} has a vGPU already, 'xen-{domain.id}' in slot 0x13: detach that",
                      "the reason")
         dom0().check("xl unpause one")
-        guest = lg.take("one", domain)
+        guest = lg.take(domain)
         tap.contains(guest.check("lspci -nn -d 1234:7667"), "00:13.0 3D controller [0302]", "lspci")
         example_passes(guest, "vecadd -n 4096")
 

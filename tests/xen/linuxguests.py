@@ -30,16 +30,11 @@ def driver_up(domain):
     domain.poll("grep -qx ready /sys/class/vgpu/vgpu0/state")
 
 
-def take(name, domain):
-    """A domain that was created otherwise is the guest of that name from now on."""
-    _guests[name] = domain
-    return _up(domain)
-
-
-def _up(domain):
+def take(domain):
+    """The guest of its name is this domain from now on, which has been created; once it is up."""
+    _guests[domain.name] = domain
     domain.connect(NAMES.index(domain.name))
     driver_up(domain)
-    _guests[domain.name] = domain
     return domain
 
 
@@ -54,7 +49,7 @@ def create(*names, options=OPTIONS):
         status, output = request.wait(WAIT_S)
         if status != 0:
             raise Dom0Error(f"xl create {name}: exit status {status}\n{output}\n{dom0().logs(name)}")
-    return [_up(Domain(dom0(), name)) for name in names]
+    return [take(Domain(dom0(), name)) for name in names]
 
 
 def guests(*names):
@@ -98,7 +93,7 @@ def rebooted(name):
         number = dom0().domains().get(name)
         return number if number not in (None, old.id) else None
     poll(other, WAIT_S, f"{name} is another domain than {old.id}", interval_s=0.3)
-    return _up(Domain(dom0(), name))
+    return take(Domain(dom0(), name))
 
 
 # -- vgpud -------------------------------------------------------------------

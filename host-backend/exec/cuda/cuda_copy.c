@@ -95,10 +95,11 @@ static CUresult via_scratch(struct vgpu_exec *exec, CUstream stream, CUdeviceptr
     return exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream);
 }
 
-/* Others wait for this stream's use of the scratch memory, however the copy ended. */
-static CUresult scratch_release(struct vgpu_exec *exec, CUstream stream)
+/* The memory that a transfer uses is free after this event; if that can't be recorded, nothing would
+ * ever tell. */
+static CUresult mark_use(struct vgpu_exec *exec, CUevent done, CUstream stream)
 {
-    CUresult result = exec->cu.cuEventRecord(exec->scratch_done, stream);
+    CUresult result = exec->cu.cuEventRecord(done, stream);
 
     if (result != CUDA_SUCCESS)
         cuda_lose(exec, result, "marking a copy");
@@ -149,7 +150,8 @@ CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
         result = via_scratch(exec, stream->cu, copy->dst + off, copy->src + off, piece, &used);
         done += piece;
     }
-    released = used ? scratch_release(exec, stream->cu) : CUDA_SUCCESS;
+    /* However the copy ended: others wait for this stream's use of the scratch memory. */
+    released = used ? mark_use(exec, exec->scratch_done, stream->cu) : CUDA_SUCCESS;
     return result == CUDA_SUCCESS ? released : result;
 }
 
@@ -217,18 +219,14 @@ static CUresult slot_issue(struct vgpu_exec *exec, struct cuda_stream *stream,
     } else {
         result = exec->cu.cuMemcpyDtoHAsync_v2(slot->memory, dev, slot->bytes, stream->cu);
     }
-    if (result != CUDA_SUCCESS)
-        return result;
-    result = exec->cu.cuEventRecord(slot->done, stream->cu);
-    /* The transfer is on its way, and nothing tells when the slot can be used again. */
-    if (result != CUDA_SUCCESS) {
-        cuda_lose(exec, result, "marking a copy");
-        return result;
+    if (result == CUDA_SUCCESS)
+        result = mark_use(exec, slot->done, stream->cu);
+    if (result == CUDA_SUCCESS) {
+        slot->in_flight = true;
+        slot->to_guest = !to_device;
+        staged->issued += slot->bytes;
     }
-    slot->in_flight = true;
-    slot->to_guest = !to_device;
-    staged->issued += slot->bytes;
-    return CUDA_SUCCESS;
+    return result;
 }
 
 /* The slot's transfer has ended: take what it brought. */

@@ -4,7 +4,6 @@
  * DMA table and vectors, and the replies that come later.
  */
 #include "bus_tests.h"
-#include "idle_dev.h"
 #include "vu_fixture.h"
 
 #include <errno.h>

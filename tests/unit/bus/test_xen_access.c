@@ -15,7 +15,6 @@
 
 #define REGS      XF_BAR(VGPU_BAR_REGS)
 #define DOORBELLS XF_BAR(VGPU_BAR_DOORBELL)
-#define TABLE     (XF_BAR(VGPU_BAR_MSIX) + VGPU_MSIX_TABLE_OFFSET)
 #define ECHO      (REGS + VGPU_REG_TEST_ECHO)
 #define NOWHERE   0xf8000000ull
 #define REQUESTS  20000
@@ -271,10 +270,9 @@ START_TEST(without_leave_the_device_touches_nothing)
 {
     uint32_t value = 0;
 
-    xf_config_write(0x42, 2, 0x8000);
-    xf_write(TABLE, 8, 0xfee00000);
-    xf_write(TABLE + 8, 4, 0x41);
-    xf_write(TABLE + 12, 4, 0);
+    xf_msix_enable(true);
+    xf_msix_program(0, 0xfee00000, 0x41);
+    xf_msix_unmask(0);
     xf_config_write(0x04, 2, 2); /* memory, but no bus master */
     ck_assert_int_eq(vgpu_xen_dma_read(xf.xen, 0, &value, 4), -EFAULT);
     ck_assert_int_eq(vgpu_xen_dma_write(xf.xen, 0, &value, 4), -EFAULT);
@@ -295,12 +293,11 @@ END_TEST
 /* VGPU-BUS-012 */
 START_TEST(messages_go_out_as_the_table_says)
 {
-    xf_config_write(0x42, 2, 0x8000);
-    xf_write(TABLE + 16, 8, 0xfee01000);
-    xf_write(TABLE + 24, 4, 0x52);
+    xf_msix_enable(true);
+    xf_msix_program(1, 0xfee01000, 0x52);
     vgpu_xen_irq(xf.xen, 1); /* masked, as a reset leaves it */
     ck_assert_uint_eq(view().message_count, 0);
-    xf_write(TABLE + 28, 4, 0);
+    xf_msix_unmask(1);
     ck_assert_uint_eq(view().message_count, 1);
     ck_assert_uint_eq(view().messages[0].addr, 0xfee01000);
     ck_assert_uint_eq(view().messages[0].data, 0x52);
@@ -314,13 +311,12 @@ END_TEST
 /* The guest masks it by the event channel; the table's bit stays set (vgpu_xen_irq()). */
 START_TEST(messages_that_became_event_channels_pass_the_mask)
 {
-    xf_config_write(0x42, 2, 0x8000);
-    xf_write(TABLE, 8, 0xfee17000);
-    xf_write(TABLE + 8, 4, 0x4300); /* vector 0: a pirq */
+    xf_msix_enable(true);
+    xf_msix_program(0, 0xfee17000, 0x4300); /* vector 0: a pirq */
     vgpu_xen_irq(xf.xen, 0);
     ck_assert_uint_eq(view().message_count, 1);
     ck_assert_uint_eq(view().messages[0].data, 0x4300);
-    xf_config_write(0x42, 2, 0);
+    xf_msix_enable(false);
     vgpu_xen_irq(xf.xen, 0);
     ck_assert_uint_eq(view().message_count, 1);
 }
@@ -331,7 +327,8 @@ END_TEST
 /* Mostly near what is there; the rest anywhere. */
 static uint64_t some_address(void)
 {
-    static const uint64_t near[] = {REGS, DOORBELLS, TABLE, 0, FAKEXEN_PAGES * FAKEXEN_PAGE, ~0ull};
+    static const uint64_t near[] = {
+        REGS, DOORBELLS, XF_MSIX_ENTRY(0), 0, FAKEXEN_PAGES * FAKEXEN_PAGE, ~0ull};
     uint64_t at = near[noise() % 6];
 
     return at + (uint64_t)(noise() % 0x8000) - 0x2000;

@@ -4,7 +4,6 @@
  * counted, not done.
  */
 #include "vu_fixture.h"
-#include "idle_dev.h"
 
 #ifdef VUF_STANDALONE
 /* In a fuzzer there is no test to fail: Check's assertions, as far as they are used here. */

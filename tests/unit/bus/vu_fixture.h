@@ -9,7 +9,9 @@
 #include <bus/vfio_user.h>
 #include <bus/vfio_user_proto.h>
 
-#define VUF_CONTEXTS 8 /* IDLE_DEV_CONTEXTS */
+#include "idle_dev.h"
+
+#define VUF_CONTEXTS IDLE_DEV_CONTEXTS
 
 struct vuf {
     int client;

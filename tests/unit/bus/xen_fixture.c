@@ -21,6 +21,8 @@
 
 #define CONFIG_COMMAND    0x04
 #define CONFIG_BAR(n)     (0x10u + 4u * (n))
+#define CONFIG_MSIX       0x42 /* its control word */
+#define MSIX_ENABLE       0x8000
 #define MEMORY_AND_MASTER 0x6
 #define SERVED_AT_MOST    8 /* events for one access */
 
@@ -234,4 +236,20 @@ void xf_place_bars(void)
         xf_config_write(CONFIG_BAR(bars[i] + 1), 4, (uint32_t)(XF_BAR(bars[i]) >> 32));
     }
     xf_config_write(CONFIG_COMMAND, 2, MEMORY_AND_MASTER);
+}
+
+void xf_msix_enable(bool enable)
+{
+    xf_config_write(CONFIG_MSIX, 2, enable ? MSIX_ENABLE : 0);
+}
+
+void xf_msix_program(unsigned int vector, uint64_t addr, uint32_t data)
+{
+    xf_write(XF_MSIX_ENTRY(vector), 8, addr);
+    xf_write(XF_MSIX_ENTRY(vector) + 8, 4, data);
+}
+
+void xf_msix_unmask(unsigned int vector)
+{
+    xf_write(XF_MSIX_ENTRY(vector) + 12, 4, 0);
 }

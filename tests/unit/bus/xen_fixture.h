@@ -48,5 +48,10 @@ void xf_write(uint64_t addr, uint32_t bytes, uint64_t value);
 /* As firmware does: all BARs at XF_BAR(n), memory and bus mastering on. */
 #define XF_BAR(n) (0xf0000000ull + ((uint64_t)(n) << 24))
 void xf_place_bars(void);
+/* As a driver does, once the BARs are placed.  A vector is masked until it is unmasked. */
+#define XF_MSIX_ENTRY(vector) (XF_BAR(VGPU_BAR_MSIX) + VGPU_MSIX_TABLE_OFFSET + 16ull * (vector))
+void xf_msix_enable(bool enable);
+void xf_msix_program(unsigned int vector, uint64_t addr, uint32_t data);
+void xf_msix_unmask(unsigned int vector);
 
 #endif
