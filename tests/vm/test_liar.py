@@ -195,6 +195,10 @@ def memory_lies():
         rig.guest.check("touch /run/enough")
         held.wait(UP_TIMEOUT_S)
         rig.guest.driver_up(UP_TIMEOUT_S)
+        # no program runs, so the device leaves its index alone: one completion of nothing
+        tap.true(rig.liar.advance(CQ_PROD, 1), "there is an admin queue")
+        rig.liar.interrupt(0)
+        rig.guest.poll("dmesg | grep -q 'answer nothing'")
         running = rig.guest.begin(LOOP.format(SCRIBBLING_S))
         written = 0
         deadline = time.monotonic() + SCRIBBLING_S
@@ -203,7 +207,6 @@ def memory_lies():
             time.sleep(rng.choice((0, 0.001, 0.05)))
         running.wait(UP_TIMEOUT_S * 5)
         tap.true(written > 100, f"scribbled {written} times")
-        tap.contains(rig.guest.check("dmesg"), "answer nothing", "what the driver said")
         rig.honest()
         rig.end()
 
