@@ -30,6 +30,7 @@ def two_domains():
     with lg.dropped_on_failure(*lg.NAMES):
         for guest in lg.guests(*lg.NAMES):
             tap.contains(guest.check("cat /sys/hypervisor/type"), "xen", "the hypervisor")
+            tap.equal(guest.check("nproc").strip(), str(lg.VCPUS[guest.name]), "processors")
             tap.contains(guest.check("lspci -nn -d 1234:7667"), "00:10.0 3D controller [0302]", "lspci")
             tap.contains(guest.check("vgpu-info"), "0:Ready", "vgpu-info")
             interrupts = guest.check("grep vgpu0 /proc/interrupts")

@@ -35,3 +35,8 @@ def passes(name, vcpus, chapters):
 @tap.test("tiny: config space, BARs, MMIO, rep movs, DMA, doorbells, MSI-X and FLR")
 def one_processor():
     passes("tiny1", 1, CHAPTERS)
+
+
+@tap.test("tiny: the same with two processors, which then read registers at the same time")
+def two_processors():
+    passes("tiny2", 2, CHAPTERS + ("smp.first-reads-right", "smp.second-reads-right"))

@@ -16,6 +16,7 @@ from agent import poll
 from dom0 import Dom0Error, Domain, xl_text
 
 NAMES = ("one", "two")      # each has the console port of its place here
+VCPUS = {"one": 1, "two": 2}
 OPTIONS = "executor=cpu,memory=256M,deadline=600s"
 LOG = "/var/log/vgpud.log"
 WAIT_S = 180
@@ -42,7 +43,7 @@ def create(*names, options=OPTIONS):
     """Create these at the same time, one `xl create` each, which stays in the background to start
     its domain again when that reboots; the guests, when all are up."""
     for name in names:
-        config = with_vgpu(linux_config(), options)
+        config = with_vgpu(linux_config(vcpus=VCPUS[name]), options)
         dom0().put(f"/run/{name}.cfg", xl_text(dict(name=name, **config)))
     pending = [dom0().begin(f"xl create /run/{name}.cfg") for name in names]
     for name, request in zip(names, pending):
