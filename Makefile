@@ -12,6 +12,8 @@
 
 BUILD   ?= build
 JOBS    ?= $(shell nproc)
+# Of the tests without guests, many wait for a time-out or for each other's end.
+TEST_JOBS = $(shell echo $$(($(JOBS) + 1)))
 VARIANT ?= rel
 ifeq ($(origin CC),default)
 CC := gcc
@@ -193,9 +195,9 @@ LONGEST    := %/daemon-test/cuda %/test/exec %/test/ptx-programs
 UNIT_TESTS  = $(if $(filter tsan,$(VARIANT)),$(TSAN_TESTS),$(filter $(LONGEST),$(TESTS)) $(filter-out $(LONGEST),$(TESTS)))
 
 run-unit: $(UNIT_TESTS) $(O)/bin/vgpud
-	@$(RUN_TAP) --jobs $(JOBS) unit-$(VARIANT) $(UNIT_TESTS)
+	@$(RUN_TAP) --jobs $(TEST_JOBS) unit-$(VARIANT) $(UNIT_TESTS)
 run-daemon: $(O)/bin/vgpud $(O)/bin/vgpuctl $(DAEMON_TESTS)
-	@$(RUN_TAP) --jobs $(JOBS) daemon-$(VARIANT) $(DAEMON_TESTS)
+	@$(RUN_TAP) --jobs $(TEST_JOBS) daemon-$(VARIANT) $(DAEMON_TESTS)
 
 check-unit: setup-check
 	@rc=0; for v in asan tsan; do \
@@ -216,7 +218,7 @@ check-cuda: setup-check qemu initramfs
 # The daemon's tests once more, with the cuda executor on the fake driver, and those of its own.
 CUDA_DAEMON_TESTS := $(addprefix $(O)/daemon-test/,compute cuda cuda_calls cuda_quota faults kernel load refusals)
 run-cuda: $(O)/bin/vgpud $(O)/bin/vgpuctl $(FAKECUDA) $(CUDA_DAEMON_TESTS)
-	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) --jobs $(JOBS) cuda-daemon $(CUDA_DAEMON_TESTS)
+	@VGPU_TEST_EXECUTOR=cuda $(RUN_TAP) --jobs $(TEST_JOBS) cuda-daemon $(CUDA_DAEMON_TESTS)
 
 # For a machine with an NVIDIA driver, which may have no package registry: sets nothing up.
 .PHONY: gpu-programs gpu-check
@@ -237,7 +239,7 @@ check-gpu-bundle: gpu-bundle programs
 rogue: setup-build
 	@$(MAKE) -j$(JOBS) --no-print-directory VARIANT=rel $(BUILD)/rel/daemon-test/vgpud-rogue
 check-qtest: qemu plugin programs
-	@$(RUN_TAP) --jobs $(JOBS) qtest $(sort $(wildcard tests/qtest/test_*.py))
+	@$(RUN_TAP) --jobs $(TEST_JOBS) qtest $(sort $(wildcard tests/qtest/test_*.py))
 check-vm: qemu plugin initramfs rogue
 	@$(RUN_TAP) --jobs $(JOBS) vm $(sort $(wildcard tests/vm/test_*.py))
 

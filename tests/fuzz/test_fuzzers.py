@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Each fuzzer for a moment: what a change broke near the surface shows at once.
 
-The long runs are `make fuzz SECONDS=N`; here each target has VGPU_FUZZ_SECONDS (20), as many at a
+The long runs are `make fuzz SECONDS=N`; here each target has VGPU_FUZZ_SECONDS (10), as many at a
 time as there are processors.  A target is a fragment NAME.mk beside this file.  A finding fails
 the target's test, with its output; the input is left in BUILD/fuzz.
 """
@@ -18,7 +18,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests", "lib"))
 import tap  # noqa: E402
 
-SECONDS = int(os.environ.get("VGPU_FUZZ_SECONDS", "20"))
+SECONDS = int(os.environ.get("VGPU_FUZZ_SECONDS", "10"))
 BUILD = os.environ.get("VGPU_BUILD", "build")
 NAMES = sorted(os.path.basename(path)[:-3] for path in glob.glob(os.path.join(HERE, "*.mk"))
                if os.path.basename(path) != "module.mk")

@@ -6,25 +6,13 @@ import re
 from vmtest import example_passes, last_line, program_fails, wait_held, wait_idle
 
 # pylint: disable=wrong-import-order
+import loads
 import tap
 from vgpud import Daemon, Vm
 from vm import PCI_ID, Config, Guest
 
-LOADS = 100
 
-
-@tap.test("insmod and rmmod in a loop, with work in between")
-def load_loop():
-    with Daemon([Vm("A")]) as daemon, \
-            Guest(Config(name="loop", socket=daemon.socket("A"), vgpu_load=False)) as guest:
-        for turn in range(LOADS):
-            guest.check("insmod /lib/modules/vgpu.ko")
-            guest.driver_up()
-            if turn % 20 == 0:
-                example_passes(guest, f"vecadd -n 1024 -s {turn}")
-            guest.check("rmmod vgpu")
-        wait_idle(daemon, "A")
-        guest.check_kernel_log()
+loads.declare(20)
 
 
 @tap.test("a stall window shorter than the back end may need is refused, with the numbers")

@@ -79,7 +79,7 @@ def many_killed():
 @tap.test("random calls to the driver cost their programs and nobody else")
 def random_calls():
     with pair() as (_, guest):
-        fuzz_ioctls(guest, int(os.environ.get("VGPU_FUZZ_SECONDS", "20")))
+        fuzz_ioctls(guest, int(os.environ.get("VGPU_FUZZ_SECONDS", "10")))
         guest.check("test $(cat /sys/class/vgpu/vgpu0/state) = ready")
         example_passes(guest, "vecadd -n 1024")
 

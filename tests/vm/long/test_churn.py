@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The device opened and closed more than 10,000 times under one boot of the guest."""
+"""The device opened and closed more than 10,000 times under one boot of the guest; its driver
+loaded and unloaded a hundred times."""
 import os
 import sys
 
@@ -8,6 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 # pylint: disable=wrong-import-position,wrong-import-order
 from vmtest import example_passes, judge, wait_idle  # noqa: E402
+import loads  # noqa: E402
 import recovery  # noqa: E402
 import tap  # noqa: E402
 from vgpud import Daemon, Vm  # noqa: E402
@@ -44,6 +46,8 @@ def churn():
         tap.equal(recovery.descriptors(daemon.process.pid), descriptors, "vgpud's descriptors")
         guest.check_kernel_log()
 
+
+loads.declare(100)
 
 if __name__ == "__main__":
     tap.main()
