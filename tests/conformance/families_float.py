@@ -87,6 +87,23 @@ def float_families():
                    exact.minmax(f, a >> 16, b >> 16, want_max, True) << 16)
 
 
+def half_approx():
+    """Half precision: the bounds of the PTX ISA, and half a unit more for the rounding of what is expected."""
+    bounds = {("ex2", "f16"): "rel16:%.6g" % (2 ** -9.9 + 2 ** -11), ("ex2", "bf16"): "relb16:%.6g" % (2 ** -7 + 2 ** -8),
+              ("tanh", "f16"): "abs16:%.6g" % (2 ** -10.987 + 2 ** -12), ("tanh", "bf16"): "absb16:%.6g" % (2 ** -8 + 2 ** -9)}
+    for (op, t), bound in bounds.items():
+        f, low, high = FLOATS[t], *((-13.5, 15.5) if op == "ex2" else (-6, 6))
+        function = exact.exp2 if op == "ex2" else exact.tanh
+        one = lambda a: exact.encode(f, exact.to_fraction(function(exact.decode(f, a)[0])))
+        rng = random.Random(op + t)
+        values = [exact.encode(f, Fraction(rng.uniform(low, high))) for _ in range(ROWS)] + [0, f.sign]
+        form = "%s.approx%s." % (op, ".ftz" if (op, t) == ("ex2", "bf16") else "")
+        family(form + t, form + t + " %d0, %a0;", [t], [t], one, rows=[(v,) for v in values], tolerance=[bound])
+        family(form + t + "x2", form + t + "x2 %d0, %a0;", [t + "x2"], [t + "x2"],
+               lambda a: one(a & 0xFFFF) | one(a >> 16) << 16,
+               rows=[(a | b << 16,) for a, b in zip(values, values[1:])], tolerance=[bound])
+
+
 def approx_families():
     def unary(op, reference, tolerance, low, high, ftz=""):
         rng = random.Random(op)
@@ -112,6 +129,17 @@ def approx_families():
     unary("rcp", lambda v: 1 / exact.to_decimal(v), "ulp32:1", 0.001, 1000)
     unary("sqrt", lambda v: exact.to_decimal(v).sqrt(), "ulp32:2", 0, 1e6)
     unary("rsqrt", lambda v: 1 / exact.to_decimal(v).sqrt(), "ulp32:4", 1e-6, 1e6)
+    unary("lg2", exact.log2, "ulp32:2", 2.5, 1e6, ".ftz")
+    unary("sin", exact.sin, "abs32:2e-6", -3.14159, 3.14159, ".ftz")
+    unary("cos", exact.cos, "abs32:2e-6", -3.14159, 3.14159, ".ftz")
+    unary("rcp", lambda v: 1 / exact.to_decimal(v), "ulp32:1", 0.001, 1000, ".ftz")
+    unary("sqrt", lambda v: exact.to_decimal(v).sqrt(), "ulp32:2", 0, 1e6, ".ftz")
+    unary("rsqrt", lambda v: 1 / exact.to_decimal(v).sqrt(), "ulp32:4", 1e-6, 1e6, ".ftz")
+    half_approx()
+    rng = random.Random("rsqrt64")  # its error is not specified: that of the f32 form is no less
+    family("rsqrt.approx.f64", "rsqrt.approx.f64 %d0, %a0;", ["f64"], ["f64"],
+           lambda a: exact.encode(F64, exact.to_fraction(1 / exact.to_decimal(exact.decode(F64, a)[0]).sqrt())),
+           rows=[(exact.encode(F64, Fraction(rng.uniform(1e-9, 1e9))),) for _ in range(ROWS)], tolerance=["rel64:1e-6"])
     for op in ("rcp", "sqrt", "rsqrt", "ex2", "lg2", "sin", "cos"):
         # the tables of special values in the ISA
         special = {0: {"rcp": F32.inf, "sqrt": 0, "rsqrt": F32.inf, "ex2": 0x3F800000, "lg2": F32.inf | F32.sign,

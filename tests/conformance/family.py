@@ -80,13 +80,23 @@ REG = {1: "pred", 8: "b16", 16: "b16", 32: "b32", 64: "b64"}
 
 
 def target(text):
-    """sm_80 where it will do, so that few vectors need a newer GPU: bf16 arithmetic and conversions from integers do."""
+    """PTX version and target. 7.8 and sm_80 where they will do, so that few vectors need a newer driver or GPU: bf16
+    arithmetic and conversions from integers do, and what came later."""
+    if re.search(r"[us]16x2|relu\.s32|\.oob|elect|satfinite|::func|::entry|\.mmio|mbarrier|lop3\.(or|and)", text):
+        return "8.3", "sm_90"
+    if re.search(r"cvt\.r[nz](\.relu)?\.tf32|\.cluster|::cluster|griddepcontrol", text):
+        return "7.8", "sm_90"
+    if "xorsign" in text:
+        return "7.8", "sm_86" if "bf16" not in text else "sm_90"
     bf16 = "bf16" in text and not re.match(r"(fma|abs|neg|min|max)\.", text)
-    return "sm_90" if bf16 and not re.match(r"cvt\S*\.bf16(x2)?\.f32|cvt\S*\.f32\.bf16", text) else "sm_80"
+    plain = re.match(r"cvt\S*\.bf16(x2)?\.f32|cvt\S*\.f32\.bf16", text)
+    return "7.8", "sm_90" if bf16 and not plain else "sm_80"
 
 
-def kernel(text, ins, outs):
-    lines = [".version 7.8", ".target " + target(text), ".address_size 64", "",
+def kernel(text, ins, outs, module=""):
+    """`module`: what is declared outside the kernel, under names that end in a $ (see family())."""
+    version, sm = target(module + text)
+    lines = [".version " + version, ".target " + sm, ".address_size 64", ""] + module.split("\n")[:-1] + [
              ".visible .entry test(.param .u64 in, .param .u64 out, .param .u32 n)", "{",
              "\t.reg .pred %p, %q;", "\t.reg .b32 %i, %t<4>;", "\t.reg .b64 %src, %dst;"]
     for i, t in enumerate(ins):
@@ -116,7 +126,7 @@ count = 0
 written = set()
 
 
-def family(name, text, ins, outs, reference, narrow=(), tolerance=None, rows=None, extra=()):
+def family(name, text, ins, outs, reference, narrow=(), tolerance=None, rows=None, extra=(), module=""):
     """reference: input bits -> output bits (a number or a tuple); None drops the row. `extra`: more rows."""
     global count
     rng = random.Random(name)
@@ -130,8 +140,12 @@ def family(name, text, ins, outs, reference, narrow=(), tolerance=None, rows=Non
                                                                         for v, t in zip(result, outs)))
     for c in ". :":
         name = name.replace(c, "_")
+    # names outside of kernels are the family's own: a tool may join many vectors to one module
+    text, module = text.replace("$", "_" + name), module.replace("$", "_" + name)
+    if name + ".ptx" in written:
+        raise ValueError("two families are called " + name)
     with open(os.path.join(OUT, name + ".ptx"), "w") as f:
-        f.write(kernel(text, ins, outs))
+        f.write(kernel(text, ins, outs, module))
     with open(os.path.join(OUT, name + ".vec"), "w") as f:
         f.write("%d %d\n%s\n" % (len(ins), len(outs), " ".join(tolerance or ["exact"] * len(outs))))
         f.write("\n".join(table) + "\n")

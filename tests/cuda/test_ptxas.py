@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "lib"))
 import tap  # noqa: E402
 
 PTXAS = os.environ.get("VGPU_PTXAS") or shutil.which("ptxas") or "/usr/local/cuda/bin/ptxas"
-NEEDED = 12.0  # the first whose PTX version has everything in the files
+NEEDED = 12.3  # the first whose PTX version has everything in the files
 HEAD = re.compile(r"(\.version \S+)\s+(\.target (sm_\d+)\w*)\s+(\.address_size 64)\s+", re.ASCII)
 
 

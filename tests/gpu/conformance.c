@@ -153,14 +153,13 @@ static bool run_both(struct run *run, const char *label, const char *image, size
 /* Two results that are each within an error of the truth may be two errors apart. */
 static bool agree(const char *tolerance, uint64_t a, uint64_t b)
 {
-    char twice[24];
+    const char *bound = strchr(tolerance, ':');
+    char twice[48];
 
-    if (!strncmp(tolerance, "ulp32:", 6))
-        snprintf(twice, sizeof(twice), "ulp32:%lld", 2 * strtoll(tolerance + 6, NULL, 10));
-    else if (!strncmp(tolerance, "abs32:", 6))
-        snprintf(twice, sizeof(twice), "abs32:%g", 2 * strtod(tolerance + 6, NULL));
-    else
-        snprintf(twice, sizeof(twice), "%s", tolerance);
+    if (!bound)
+        return a == b;
+    snprintf(twice, sizeof(twice), "%.*s:%.12g", (int)(bound - tolerance), tolerance,
+             2 * strtod(bound + 1, NULL));
     return vectors_within(twice, a, b);
 }
 

@@ -76,6 +76,38 @@ static int64_t ordered(uint32_t bits)
     return bits & 0x80000000u ? -(int64_t)(bits & 0x7fffffffu) : (int64_t)bits;
 }
 
+static double half_value(uint16_t bits, int fraction_bits, int bias)
+{
+    int exponent = (bits & 0x7fff) >> fraction_bits;
+    int fraction = bits & ((1 << fraction_bits) - 1);
+
+    if (exponent == (0x7fff >> fraction_bits))
+        return fraction ? NAN : bits & 0x8000 ? -INFINITY : INFINITY;
+    if (exponent)
+        fraction |= 1 << fraction_bits;
+    return ldexp(bits & 0x8000 ? -fraction : fraction,
+                 (exponent ? exponent : 1) - bias - fraction_bits);
+}
+
+/* Both halves of 32 bits; of a scalar's result the upper one is zero. */
+static bool halves_within(const char *tolerance, uint64_t got, uint64_t want)
+{
+    bool relative = tolerance[0] == 'r', bf16 = tolerance[3] == 'b';
+    double bound = strtod(strchr(tolerance, ':') + 1, NULL);
+
+    if (got >> 32 != want >> 32)
+        return false;
+    for (unsigned int k = 0; k < 32; k += 16) {
+        double g = half_value((uint16_t)(got >> k), bf16 ? 7 : 10, bf16 ? 127 : 15);
+        double w = half_value((uint16_t)(want >> k), bf16 ? 7 : 10, bf16 ? 127 : 15);
+
+        if ((uint16_t)(got >> k) != (uint16_t)(want >> k) &&
+            !(fabs(g - w) <= (relative ? bound * fabs(w) : bound)))
+            return false;
+    }
+    return true;
+}
+
 bool vectors_within(const char *tolerance, uint64_t got, uint64_t want)
 {
     uint32_t gb = (uint32_t)got, wb = (uint32_t)want;
@@ -90,6 +122,16 @@ bool vectors_within(const char *tolerance, uint64_t got, uint64_t want)
                llabs(ordered(gb) - ordered(wb)) <= strtoll(tolerance + 6, NULL, 10);
     if (!strncmp(tolerance, "abs32:", 6))
         return fabs((double)g - (double)w) <= strtod(tolerance + 6, NULL);
+    if (!strncmp(tolerance, "rel16:", 6) || !strncmp(tolerance, "abs16:", 6) ||
+        !strncmp(tolerance, "relb16:", 7) || !strncmp(tolerance, "absb16:", 7))
+        return halves_within(tolerance, got, want);
+    if (!strncmp(tolerance, "rel64:", 6)) {
+        double gd, wd;
+
+        memcpy(&gd, &got, sizeof(gd));
+        memcpy(&wd, &want, sizeof(wd));
+        return fabs(gd - wd) <= strtod(tolerance + 6, NULL) * fabs(wd);
+    }
     return false;
 }
 

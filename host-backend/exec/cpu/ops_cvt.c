@@ -456,7 +456,16 @@ SELECTOR(cvta)
 
 OP1(isspacep_in, uint32_t, uint64_t, a[l] - i->imm < PTX_WINDOW_BYTES ? PTX_FULL : 0)
 OP1(isspacep_global, uint32_t, uint64_t, a[l] >= PTX_VA_BASE ? PTX_FULL : 0)
+/* Constants have no window of their own: an address is one if its allocation is constant. */
+static bool is_constant(struct ptx_warp *w, uint64_t va)
+{
+    const struct ptx_range *range = ptx_run_find(w, va);
+
+    return range && range->is_readonly;
+}
+OP1_SCALAR(isspacep_const, uint32_t, uint64_t, is_constant(w, a[l]) ? PTX_FULL : 0)
+
 SELECTOR(isspacep)
 {
-    return HAS(global) || HAS(const_) ? isspacep_global : isspacep_in;
+    return HAS(global) ? isspacep_global : HAS(const_) ? isspacep_const : isspacep_in;
 }
