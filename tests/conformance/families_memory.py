@@ -193,6 +193,11 @@ def atomics():
         with_places("atom.cas." + t, "st.global.%s [%%g], %%a0;\natom.global.cas.%s %%d0, [%%g], %%a1, %%a2;\n"
                     "ld.global.%s %%d1, [%%g];" % (t, t, t), [t] * 3, [t] * 2,
                     lambda a, b, c: (a, c if a == b else a), narrow=((0, [1, 2, 3]), (1, [1, 2, 3])))
+    for order, (space, at) in zip(scopes[1:-1], (("global", "%g"), ("shared", "%s"), ("shared::cta", "%s"), ("", "%w"))):
+        plain = "shared" if "shared" in space else space
+        with_places(dotted("atom.cas", order, space), "%s [%s], %%a0;\n%s %%d0, [%s], %%a1, %%a2;\n%s %%d1, [%s];" % (
+            dotted("st", plain, "b64"), at, dotted("atom", order, space, "cas.b64"), at, dotted("ld", plain, "b64"), at),
+                    ["b64"] * 3, ["b64"] * 2, lambda a, b, c: (a, c if a == b else a), narrow=((0, [1, 2]), (1, [1, 2])))
     for text, t in (("add.f32", "f32"), ("add.f64", "f64"), ("add.noftz.f16", "f16"), ("add.noftz.f16x2", "f16x2"),
                     ("add.noftz.bf16", "bf16"), ("add.noftz.bf16x2", "bf16x2")):
         n = width(t)
@@ -253,6 +258,15 @@ def barriers_in_memory():
     one("cp.async.counted", 1, "cp.async.ca.shared.global [%s+16], [%src], 4;\ncp.async.mbarrier.arrive.shared::cta.b64 [%s];\n"
         "mbarrier.arrive.shared.b64 %state, [%s];\nwait:\nmbarrier.test_wait.parity.shared.b64 %over, [%s], 0;\n@!%over bra wait;\n"
         "ld.shared.b32 %d0, [%s+16];", ["b32"], lambda a: a)
+
+
+    with_places("mbarrier.cta", state + "mbarrier.init.shared::cta.b64 [%s], 2;\n"
+                "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%s], 8;\nmbarrier.complete_tx.relaxed.cta.shared::cta.b64 [%s], 8;\n"
+                "mbarrier.arrive_drop.release.cta.shared::cta.b64 %state, [%s];\nmbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%s], 4;\n"
+                "mbarrier.arrive.release.cta.shared::cta.b64 %state, [%s];\nmbarrier.test_wait.shared.b64 %over, [%s], %state;\n"
+                "selp.u32 %d0, 1, 0, %over;\nmbarrier.complete_tx.relaxed.cta.shared::cta.b64 [%s], 4;\n"
+                "mbarrier.test_wait.shared.b64 %over, [%s], %state;\nselp.u32 %d1, %a0, 0, %over;\n"
+                "mbarrier.inval.shared::cta.b64 [%s];", ["b32"], ["b32", "b32"], lambda a: (0, a))
 
 
 def memory_families():

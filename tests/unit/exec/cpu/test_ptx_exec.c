@@ -311,6 +311,30 @@ START_TEST(shuffles_and_votes_follow_the_manual)
 }
 END_TEST
 
+/* What no GPU from sm_70 on takes: without .sync. */
+START_TEST(shuffles_and_votes_without_sync_follow_the_manual)
+{
+    static const char text[] = HEAD
+        ".visible .entry k(.param .u64 out) {\n" TID
+        ".reg .b64 %o, %p; ld.param.u64 %o, [out]; mad.wide.u32 %p, %t, 32, %o;\n"
+        ".reg .b32 %d<8>, %x; .reg .pred %q, %r;\nadd.u32 %x, %t, 100;\n"
+        "shfl.up.b32 %d0|%q, %x, 3, 0; selp.u32 %d1, 1, 0, %q; shfl.idx.b32 %d2, %x, 9, 31;\n"
+        "setp.lt.u32 %r, %t, 5; vote.ballot.b32 %d3, %r; vote.any.pred %q, %r; selp.u32 %d4, 1, 0, "
+        "%q;\n"
+        "st.global.v4.u32 [%p], {%d0, %d1, %d2, %d3}; st.global.v4.u32 [%p+16], {%d4, %d4, %d4, "
+        "%d4}; ret; }\n";
+    uint32_t *got = run_words(text, 1, 32, 256);
+
+    for (uint32_t k = 0; k < 32; k++, got += 8) {
+        ck_assert_uint_eq(got[0], k >= 3 ? 97 + k : 100 + k);
+        ck_assert_uint_eq(got[1], k >= 3);
+        ck_assert_uint_eq(got[2], 109);
+        ck_assert_uint_eq(got[3], 31);
+        ck_assert_uint_eq(got[4], 1);
+    }
+}
+END_TEST
+
 START_TEST(atomics_of_many_threads_add_up)
 {
     static const char text[] =
@@ -494,6 +518,7 @@ static const struct {
      "0xffffffffffffffff"},
     {"ld.u64 %o, [0x100000100];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "0x100000100"},
     {"trap;", VGPU_PTX_FAULT_TRAP, "trap"},
+    {"brkpt;", VGPU_PTX_FAULT_TRAP, "trap"},
     {"bar.sync 17;", VGPU_PTX_FAULT_INSTRUCTION, "15"},
     {"bar.sync 1, 33;", VGPU_PTX_FAULT_INSTRUCTION, "multiple of 32"},
     {"mov.u32 %v, 9; ts: .branchtargets e; brx.idx %v, ts; e:", VGPU_PTX_FAULT_INSTRUCTION, "brx"},
@@ -690,6 +715,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, brx_goes_where_each_lane_says);
     tcase_add_test(tc, local_memory_is_each_threads_own);
     tcase_add_test(tc, shuffles_and_votes_follow_the_manual);
+    tcase_add_test(tc, shuffles_and_votes_without_sync_follow_the_manual);
     tcase_add_test(tc, atomics_of_many_threads_add_up);
     tcase_add_test(tc, async_copies_and_mbarriers_complete);
     tcase_add_test(tc, globals_hold_their_initial_values);
