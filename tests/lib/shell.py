@@ -38,9 +38,9 @@ class Shell:
     def kernel_log(self):
         return self.check("dmesg")
 
-    def check_kernel_log(self):
-        """The kernel has nothing to complain about."""
-        lines = self.kernel_log().splitlines()
+    def check_kernel_log(self, text=None):
+        """The kernel has nothing to complain about; `text`: in this part of its log."""
+        lines = (self.kernel_log() if text is None else text).splitlines()
         for number, line in enumerate(lines):
             if KERNEL_TROUBLE.search(line):
                 context = lines[max(0, number - CONTEXT_LINES):number + 3 * CONTEXT_LINES]
