@@ -38,7 +38,9 @@ DIRECTIVE = re.compile(r"\s#\s*(skip|todo)\b\S*\s*(.*)$", re.IGNORECASE)
 NOTE = "# NOTE "
 SKIPPED_EXIT = 77       # a program may skip itself as a whole
 DEFAULT_TIMEOUT_S = 900
-SHOWN_LINES = 120       # of a failing program's output
+SHOWN_LINES = 120       # of a failing program's output: its end ...
+SHOWN_BEFORE = 40       # ... and what stands before each failure, of
+SHOWN_FAILURES = 5      # the first ones, on which later ones may depend
 
 # Check: TAP on standard output, nothing else there
 CHECK_ENVIRONMENT = {"CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent",
@@ -178,13 +180,24 @@ def show(program):
     lines += [f"     failed: {problem}" for problem in program.problems]
     lines += [f"     note: {note}" for note in program.notes]
     if counts["failed"]:
-        output = program.output.splitlines()
-        shown = output[-SHOWN_LINES:]
-        lines.append(f"     --- its output (last {len(shown)} of {len(output)} lines)")
-        lines += [f"     | {line}" for line in shown]
+        lines += excerpt(program.output.splitlines())
     # in one piece: another group may run beside this one
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def excerpt(output):
+    """What to show of a failing program's output."""
+    failures = [number for number, line in enumerate(output) if line.startswith("not ok")]
+    wanted = set(range(max(0, len(output) - SHOWN_LINES), len(output)))
+    for number in failures[:SHOWN_FAILURES]:
+        wanted.update(range(max(0, number - SHOWN_BEFORE), number + 1))
+    lines = [f"     --- its output ({len(wanted)} of {len(output)} lines)"]
+    last = -1
+    for number in sorted(wanted):
+        lines += ["     | [...]"] * (number != last + 1) + [f"     | {output[number]}"]
+        last = number
+    return lines
 
 
 def summary(counts):
