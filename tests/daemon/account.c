@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon's accounting as tests read it: `vgpuctl stats --json` of one VM.
+ * What tests read of the host: the daemon's accounting (`vgpuctl stats --json` of one VM) and /proc.
  *
  * A member that is missing counts as a failure of the test, except for those of a
  * VM that has no vm process: there is nothing to count then.
@@ -108,4 +108,35 @@ void fx_wait_clean(unsigned int i)
                   "vm%u still holds %llu contexts, %llu executors, %llu buffers, %llu bytes", i,
                   (unsigned long long)a.contexts, (unsigned long long)a.executors,
                   (unsigned long long)a.buffers, (unsigned long long)a.memory_held);
+}
+
+pid_t fx_exec_pid(const struct gs_ctx *ctx)
+{
+    struct fx_account account;
+
+    fx_account(0, &account);
+    ck_assert_int_gt(account.exec_pid[ctx->id], 0);
+    return account.exec_pid[ctx->id];
+}
+
+void fx_proc_field(pid_t pid, const char *field, char *out, size_t room)
+{
+    char path[64], line[256];
+    FILE *file;
+    bool found = false;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    while (!found && fgets(line, sizeof(line), file)) {
+        size_t n = strlen(field);
+
+        if (strncmp(line, field, n) || line[n] != ':')
+            continue;
+        found = true;
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(out, room, "%s", line + n + 1 + strspn(line + n + 1, " \t"));
+    }
+    fclose(file);
+    ck_assert_msg(found, "no %s in %s", field, path);
 }

@@ -100,6 +100,10 @@ struct fx_account {
 };
 /* What vgpuctl says of VM `i`. */
 void fx_account(unsigned int i, struct fx_account *account);
+/* The exec process of a context of VM 0, which must have one. */
+pid_t fx_exec_pid(const struct gs_ctx *ctx);
+/* A field of /proc/PID/status, which must exist. */
+void fx_proc_field(pid_t pid, const char *field, char *out, size_t room);
 /* Wait until VM `i` holds nothing: no contexts, processes, buffers, memory. */
 void fx_wait_clean(unsigned int i);
 

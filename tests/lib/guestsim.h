@@ -279,6 +279,11 @@ int gs_irq_wait(struct gs_vm *vm, unsigned int vector, unsigned int timeout_ms);
 int gs_irq_swap(struct gs_vm *vm, unsigned int vector);
 bool gs_ctx_is_lost(struct gs_vm *vm, uint32_t ctx);
 
+/* ---- Admin queue ---- */
+/* Post a command without waiting. -EAGAIN: the queue is full. */
+int gs_admin_submit(struct gs_vm *vm, const struct vgpu_admin_sqe *sqe);
+/* The next completion, whichever command's. -ETIMEDOUT, -ENODEV: not READY, -ECONNRESET. */
+int gs_admin_wait(struct gs_vm *vm, struct vgpu_cqe *cqe, unsigned int timeout_ms);
 /* One admin command, any bytes. */
 int gs_admin(struct gs_vm *vm, const struct vgpu_admin_sqe *sqe, struct vgpu_cqe *cqe);
 int gs_admin_query(struct gs_vm *vm, uint32_t what, uint32_t ctx, void *out, size_t bytes);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guestsim: one machine - attach, registers, interrupts, admin queue.
+ * guestsim: one machine - attach, registers, interrupts.
  *
  * Plays what a virtual machine monitor does at realize (version, DMA maps, device
  * and region information, doorbell fds, interrupt eventfds) and then what the
  * guest's kernel driver does at probe (identification, test registers, ENABLE).
  *
- * Locking: ctx_lock guards the context table; admin_lock makes admin commands one
- * at a time.  An interrupt's descriptor number never changes while the machine lives.
+ * Locking: ctx_lock guards the context table.  An interrupt's descriptor number never changes while
+ * the machine lives.
  */
 #include "guestsim.h"
 
@@ -408,89 +408,4 @@ bool gs_ctx_is_lost(struct gs_vm *vm, uint32_t ctx)
 {
     /* all-ones, a vanished device, counts as lost too */
     return gs_reg_read(vm, VGPU_REG_CTX_LOST + ctx / 32 * 4) >> (ctx % 32) & 1;
-}
-
-/* ---- Admin queue ---- */
-
-static int admin_wait(struct gs_vm *vm, struct vgpu_cqe *cqe)
-{
-    uint64_t deadline = gs_deadline(GS_TIMEOUT_MS);
-    const struct vgpu_cqe *seen;
-
-    for (;;) {
-        uint64_t now;
-
-        seen = gs_ring_peek(&vm->admin);
-        if (!seen && gs_ring_arm(&vm->admin))
-            seen = gs_ring_peek(&vm->admin);
-        if (seen) {
-            *cqe = *seen;
-            gs_ring_release(&vm->admin, 1);
-            return 0;
-        }
-        now = gs_now_ns();
-        if (now >= deadline)
-            return -ETIMEDOUT;
-        if (gs_irq_wait(vm, VGPU_VECTOR_ADMIN, 200) == -ETIMEDOUT) {
-            /* Only an interrupt may tell of a completion, but a device that gave up is
-             * seen in its state. */
-            uint32_t state = gs_reg_read(vm, VGPU_REG_STATE);
-
-            if (vm->vfu.dead)
-                return -ECONNRESET;
-            if (state != VGPU_STATE_READY)
-                return -ENODEV;
-        }
-    }
-}
-
-int gs_admin(struct gs_vm *vm, const struct vgpu_admin_sqe *sqe, struct vgpu_cqe *cqe)
-{
-    struct vgpu_cqe local;
-    struct vgpu_sqe *slot;
-    int rc;
-
-    pthread_mutex_lock(&vm->admin_lock);
-    slot = gs_ring_slot(&vm->admin);
-    if (!slot) {
-        rc = -EAGAIN;
-        goto out;
-    }
-    memcpy(slot, sqe, sizeof(*sqe));
-    if (gs_ring_publish(&vm->admin))
-        gs_reg_write(vm, VGPU_REG_ADMIN_DOORBELL, 1);
-    rc = admin_wait(vm, &local);
-    if (rc)
-        goto out;
-    if (local.cookie != sqe->cookie)
-        rc = -EPROTO;
-    else if (cqe)
-        *cqe = local;
-    if (!rc)
-        rc = local.status;
-out:
-    pthread_mutex_unlock(&vm->admin_lock);
-    return rc;
-}
-
-int gs_admin_query(struct gs_vm *vm, uint32_t what, uint32_t ctx, void *out, size_t bytes)
-{
-    struct vgpu_admin_sqe sqe = {.opcode = VGPU_ADMIN_QUERY, .cookie = 0x5155455259ull};
-    void *page = gs_ram_alloc(&vm->ram, VGPU_PAGE_BYTES);
-    struct vgpu_cqe cqe;
-    int rc;
-
-    if (!page)
-        return -ENOMEM;
-    sqe.u.query.out_addr = gs_ram_dma(&vm->ram, page);
-    sqe.u.query.out_bytes = (uint32_t)bytes;
-    sqe.u.query.what = what;
-    sqe.u.query.ctx = ctx;
-    rc = gs_admin(vm, &sqe, &cqe);
-    if (!rc && cqe.aux != bytes)
-        rc = -EPROTO;
-    if (!rc)
-        memcpy(out, page, bytes);
-    gs_ram_free(&vm->ram, page, VGPU_PAGE_BYTES);
-    return rc;
 }
