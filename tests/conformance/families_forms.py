@@ -110,10 +110,24 @@ def float_forms():
 
         return run
 
+    def both(low, high):
+        return None if low is None or high is None else low | high << 16
+
     for op, want_max in (("min", False), ("max", True)):
         for t in ("f32", "f16", "bf16"):
             family("%s.xorsign.abs.%s" % (op, t), "%s.xorsign.abs.%s %%d0, %%a0, %%a1;" % (op, t), [t] * 2, [t],
                    xorsign(FLOATS[t], want_max))
+            if t == "bf16":
+                continue
+            for how in ("ftz", "ftz.NaN"):
+                f = FLOATS[t]
+                flushed = lambda a, b: xorsign(f, want_max)(exact.flush(f, a), exact.flush(f, b))
+                family("%s.%s.xorsign.abs.%s" % (op, how, t), "%s.%s.xorsign.abs.%s %%d0, %%a0, %%a1;" % (op, how, t),
+                       [t] * 2, [t], flushed)
+                if t == "f16":
+                    family("%s.%s.xorsign.abs.f16x2" % (op, how), "%s.%s.xorsign.abs.f16x2 %%d0, %%a0, %%a1;" % (op, how),
+                           ["f16x2"] * 2, ["f16x2"], lambda a, b: both(flushed(a & 0xFFFF, b & 0xFFFF),
+                                                                       flushed(a >> 16, b >> 16)))
         for t in ("f16", "bf16"):
             f = FLOATS[t]
             family("%s.%sx2" % (op, t), "%s.%sx2 %%d0, %%a0, %%a1;" % (op, t), [t + "x2"] * 2, [t + "x2"],
@@ -183,6 +197,21 @@ def move_forms():
         names = ", ".join("%%d%d" % k for k in range(parts))
         family("mov.unpack%d.%s" % (parts, whole), "mov.%s {%s}, %%a0;" % (whole, names), [whole], [part] * parts,
                lambda v: tuple(v >> n * k & (1 << n) - 1 for k in range(parts)))
+    for whole, parts in (("b16", 2), ("b32", 4)):  # of bytes, which no instruction but cvt, ld and st gives and takes
+        names = ", ".join("%%e%d" % k for k in range(parts))
+        bytes_of = ".reg .b8 %%e<%d>;\n" % parts
+        family("mov.pack%d.%s" % (parts, whole), bytes_of + "".join(
+            "cvt.s8.s16 %%e%d, %%a%d;\n" % (k, k) for k in range(parts)) + "mov.%s %%d0, {%s};" % (whole, names),
+               ["s16"] * parts, [whole], lambda *v: sum((x & 255) << 8 * k for k, x in enumerate(v)))
+        family("mov.pack%d.zero.%s" % (parts, whole), bytes_of + "cvt.u8.u16 %%e0, %%a0;\nmov.%s %%d0, {%s};" % (
+            whole, ", ".join(["0"] * (parts - 1) + ["%e0"])), ["u16"], [whole], lambda a: (a & 255) << 8 * (parts - 1))
+        family("mov.unpack%d.%s" % (parts, whole), bytes_of + "mov.%s {%s}, %%a0;\n" % (whole, names) + "\n".join(
+            "cvt.s16.s8 %%d%d, %%e%d;" % (k, k) for k in range(parts)), [whole], ["s16"] * parts,
+               lambda v: tuple(signed(v >> 8 * k, 8) for k in range(parts)))
+    family("mov.gridid", ".reg .b64 %all;\nmov.u64 %all, %gridid;\nmov.u32 %d0, %gridid;\ncvt.u32.u64 %d1, %all;\n"
+           "sub.u32 %d0, %d0, %d1;\nmov.b32 %d1, %a0;", ["b32"], ["b32", "b32"], lambda a: (0, a))
+    family("mov.is_explicit_cluster", "mov.pred %d0, %is_explicit_cluster;\nmov.b32 %d1, %a0;", ["b32"], ["pred", "b32"],
+           lambda a: (0, a))
 
 
 def convert_forms():

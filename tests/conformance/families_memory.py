@@ -106,6 +106,46 @@ def modifiers():
                module=".global .align 128 .b8 spare$[%d];\n" % (256 * 128))
 
 
+def policies():
+    """Policies come from three instructions and go to all that moves data; none changes what is moved."""
+    makers = ("createpolicy.fractional.L2::evict_last.L2::evict_unchanged.b64 %p0, 0.5;",
+              "createpolicy.fractional.L2::evict_first.b64 %p0;",
+              "createpolicy.range.global.L2::evict_last.L2::evict_first.b64 %p0, [%g], 16, 32;",
+              "createpolicy.cvt.L2.b64 %p0, 0x10F0000000000000;")
+    uses = (("ld", "ld.global.L1::evict_last.L2::cache_hint.b32 %d0, [%g], %p0;"),
+            ("ld.nc", "ld.global.nc.L1::no_allocate.L2::cache_hint.L2::128B.b32 %d0, [%src], %p0;"),
+            ("st", "st.global.L1::no_allocate.L2::cache_hint.b32 [%g], %a0, %p0;\nld.global.b32 %d0, [%g];"),
+            ("atom", "atom.global.exch.L2::cache_hint.b32 %d0, [%g], 0, %p0;"),
+            ("atom.cas", "atom.global.cas.L2::cache_hint.b32 %d0, [%g], 0, 1, %p0;"),
+            ("red", "red.relaxed.gpu.global.add.L2::cache_hint.u32 [%g], 0, %p0;\nld.global.b32 %d0, [%g];"),
+            ("cp.async", "cp.async.ca.shared.global.L2::cache_hint [%s], [%g], 4, %p0;\ncp.async.wait_all;\n"
+                         "ld.shared.b32 %d0, [%s];"),
+            ("cp.async.cut", "cp.async.cg.shared.global.L2::cache_hint.L2::128B [%s], [%g], 16, 4, %p0;\n"
+                             "cp.async.wait_all;\nld.shared.b32 %d0, [%s];"))
+    for k, (name, use) in enumerate(uses):
+        with_places("policy." + name, ".reg .b64 %p0;\nst.global.b32 [%g], %a0;\n" + makers[k % len(makers)] + "\n" + use,
+                    ["b32"], ["b32"], lambda a: a)
+    family("policy.cvt", "createpolicy.cvt.L2.b64 %d0, %a0;", ["b64"], ["b64"], lambda a: 0x12F0000000000000,
+           rows=[(0x12F0000000000000,)])
+
+
+def packed():
+    """Fields of a packed structure, which are not aligned, as an argument and as a result."""
+    load = "ld.param.b8 %a, [{0}];\nld.param.b32 %b, [{0}+1];\nld.param.b16 %c, [{0}+5];\nld.param.b64 %d, [{0}+7];\n"
+    store = load.replace("ld.param.b8 %a, [{0}]", "st.param.b8 [{0}], %a")
+    for t, n, at in (("b32", "b", 1), ("b16", "c", 5), ("b64", "d", 7)):
+        store = store.replace("ld.param.%s %%%s, [{0}+%d]" % (t, n, at), "st.param.%s [{0}+%d], %%%s" % (t, at, n))
+    regs = ".reg .b16 %a, %c;\n.reg .b32 %b;\n.reg .b64 %d;\n"
+    function = (".func (.param .align 8 .b8 r[15]) turned$(.param .align 8 .b8 v[15])\n{\n" + regs + load.format("v") +
+                "not.b16 %a, %a;\nadd.u32 %b, %b, 1;\nnot.b16 %c, %c;\nadd.u64 %d, %d, 1;\n" + store.format("r") +
+                "ret;\n}\n")
+    move = "mov.b16 %a, %a0;\nmov.b32 %b, %a1;\nmov.b16 %c, %a2;\nmov.b64 %d, %a3;\n"
+    back = "mov.b16 %d0, %a;\nmov.b32 %d1, %b;\nmov.b16 %d2, %c;\nmov.b64 %d3, %d;"
+    family("param.packed", regs + move + "{\n.param .align 8 .b8 v[15];\n.param .align 8 .b8 r[15];\n" + store.format("v") +
+           "call.uni (r), turned$, (v);\n" + load.format("r") + "}\n" + back, ["b16", "b32", "b16", "b64"],
+           ["b16", "b32", "b16", "b64"], lambda a, b, c, d: (~a & 255, b + 1, ~c, d + 1), module=function)
+
+
 def parameters():
     for t in TYPES:
         if width(t) < 32:
@@ -248,6 +288,10 @@ def barriers_in_memory():
     one("drop.count", 4, "mbarrier.arrive_drop.noComplete.release.cta.shared.b64 %state, [%s], 3;\n"
         "mbarrier.arrive_drop.release.cta.shared::cta.b64 %state, [%s];\nmbarrier.test_wait.acquire.cta.shared::cta.b64 %over, [%s], %state;\n"
         "selp.u32 %d0, %a0, 0, %over;", ["b32"], lambda a: a)
+    one("drop.bytes", 2, "mbarrier.arrive_drop.expect_tx.release.cta.shared::cta.b64 %state, [%s], 8;\n"
+        "mbarrier.arrive.shared.b64 %state, [%s];\nmbarrier.test_wait.shared.b64 %over, [%s], %state;\nselp.u32 %d0, 1, 0, %over;\n"
+        "mbarrier.complete_tx.relaxed.cta.shared.b64 [%s], 8;\nmbarrier.arrive.shared.b64 %state, [%s];\n"
+        "mbarrier.test_wait.shared.b64 %over, [%s], %state;\nselp.u32 %d1, %a0, 0, %over;", ["b32", "b32"], lambda a: (0, a))
     one("bytes", 1, "mbarrier.expect_tx.relaxed.cta.shared.b64 [%s], 16;\nmbarrier.arrive.expect_tx.release.cta.shared::cta.b64 %state, [%s], 8;\n"
         "mbarrier.test_wait.shared.b64 %over, [%s], %state;\nselp.u32 %d0, 1, 0, %over;\n"
         "mbarrier.complete_tx.relaxed.cta.shared.b64 [%s], 24;\nmbarrier.try_wait.parity.acquire.cta.shared::cta.b64 %over, [%s], 0;\n"
@@ -272,7 +316,9 @@ def barriers_in_memory():
 def memory_families():
     load_store()
     modifiers()
+    policies()
     parameters()
+    packed()
     addresses()
     atomics()
     copies()

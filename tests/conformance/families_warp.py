@@ -139,13 +139,16 @@ def block_barriers():
             forms("popc", "u32"), forms("and", "pred"), forms("or", "pred")), ["pred"], ["b32", "pred", "pred"],
               lambda rows: [(count(rows), int(count(rows) == BLOCK), int(count(rows) < BLOCK))] * BLOCK)
     for fence in ["membar." + level for level in ("cta", "gl", "sys")] + [
-            "fence." + order + "." + scope for order in ("sc", "acq_rel") for scope in ("cta", "gpu", "sys", "cluster")]:
+            "fence." + order + "." + scope for order in ("sc", "acq_rel") for scope in ("cta", "gpu", "sys", "cluster")] + [
+            "membar.proxy.alias", "fence.proxy.alias", "fence.proxy.async", "fence.proxy.async.global",
+            "fence.proxy.async.shared::cta", "fence.proxy.async.shared::cluster"]:
         # what was written before the flag is there once the flag is seen
         block(fence, ".reg .pred %%first, %%seen;\n.reg .b32 %%flag;\n.shared .align 4 .b32 flags[64];\nmov.u32 %%flag, flags;\n"
               "sub.u32 %%other, %%mine, 128;\nsetp.eq.u32 %%first, %%wid, 0;\nmov.b32 %%d0, %%a0;\n"
               "@%%first st.shared.b32 [%%mine], %%a0;\n%s;\nbar.sync 0;\n@!%%first ld.shared.b32 %%d0, [%%other];" % fence, ["b32"],
               ["b32"], lambda rows: [rows[k % LANES][0] for k in range(BLOCK)])
-    for text in ("griddepcontrol.wait;", "griddepcontrol.launch_dependents;", "nanosleep.u32 20;", "pmevent 1;"):
+    for text in ("griddepcontrol.wait;", "griddepcontrol.launch_dependents;", "nanosleep.u32 20;", "pmevent 1;",
+                 "pmevent.mask 3;"):
         block(text[:-1].replace(" ", "."), text + "\nmov.b32 %d0, %a0;", ["b32"], ["b32"], lambda rows: [row[0] for row in rows])
 
 

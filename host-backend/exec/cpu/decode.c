@@ -202,13 +202,13 @@ static bool var_address(struct ptx_decoder *d, const struct ptx_operand *o, bool
     return ptx_const_offset(d, wide ? bits : (uint32_t)bits, wide, PTX_SR_none, offset);
 }
 
-static bool sreg_offset(struct ptx_decoder *d, enum ptx_sreg sreg, uint32_t *offset)
+static bool sreg_offset(struct ptx_decoder *d, enum ptx_sreg sreg, bool wide, uint32_t *offset)
 {
     const struct ptx_sreg_info *info = ptx_sreg_info(sreg);
     struct ptx_insn *insn;
 
     if (!info->is_volatile)
-        return ptx_const_offset(d, 0, info->bytes == 8, (uint8_t)sreg, offset);
+        return ptx_const_offset(d, 0, info->bytes == 8 && wide, (uint8_t)sreg, offset);
     insn = ptx_emit(d, d->engine->special);
     if (!insn)
         return false;
@@ -240,7 +240,7 @@ bool ptx_source(struct ptx_decoder *d, const struct ptx_operand *o, enum ptx_typ
         *offset = d->reg_offset[o->id];
         return !o->negate || emit_not(d, *offset, offset);
     case PTX_O_IMM: return ptx_const_offset(d, imm_bits(o, type), wide, PTX_SR_none, offset);
-    case PTX_O_SREG: return sreg_offset(d, (enum ptx_sreg)o->id, offset);
+    case PTX_O_SREG: return sreg_offset(d, (enum ptx_sreg)o->id, wide, offset);
     case PTX_O_VAR: return var_address(d, o, wide, offset);
     case PTX_O_FUNC:
         return ptx_const_offset(
@@ -473,7 +473,11 @@ static bool decode_mov(struct ptx_decoder *d, const struct ptx_inst *inst)
         uint32_t bytes = ptx_type_bytes(type) / from->count;
 
         for (uint32_t k = 0; k < from->count; k++)
-            if (!ptx_source(d, &from->vec[k], bytes == 2 ? PTX_T_b16 : PTX_T_b32, &in[k]))
+            if (!ptx_source(d, &from->vec[k],
+                            bytes == 1   ? PTX_T_b8
+                            : bytes == 2 ? PTX_T_b16
+                                         : PTX_T_b32,
+                            &in[k]))
                 return false;
     } else if (!ptx_source(d, from, type, &in[0])) {
         return false;
@@ -615,6 +619,20 @@ static bool decode_branch(struct ptx_decoder *d, const struct ptx_inst *inst)
     return true;
 }
 
+/* A cache policy changes nothing here: any value will do, and the one that is given is kept. */
+static bool decode_policy(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    struct ptx_operand operands[2] = {inst->operands[0], {.kind = PTX_O_IMM, .bits = 1}};
+    struct ptx_inst move = *inst;
+
+    if (inst->op == PTX_OP_policy_cvt)
+        operands[1] = inst->operands[1];
+    move.op = PTX_OP_mov;
+    move.operands = operands;
+    move.operand_count = 2;
+    return decode_mov(d, &move);
+}
+
 static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     switch (inst->op) {
@@ -643,6 +661,9 @@ static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
     case PTX_OP_mbarrier_drop:
     case PTX_OP_mbarrier_expect:
     case PTX_OP_mbarrier_complete: return ptx_decode_memory(d, inst);
+    case PTX_OP_policy_cvt:
+    case PTX_OP_policy_range:
+    case PTX_OP_policy_part: return decode_policy(d, inst);
     case PTX_OP_prefetch:
     case PTX_OP_prefetchu:
     case PTX_OP_discard:

@@ -106,9 +106,13 @@ static struct ptx_insn *emit_access(struct ptx_decoder *d, const struct ptx_inst
     return insn;
 }
 
-/* Local variables, function parameters: a constant offset of the frame. True if it is one and inside. */
+/*
+ * Local variables, function parameters: a constant offset of the frame. True if it is one and inside.
+ * Of parameters it need not be aligned: clang and nvcc pass packed structures in whole fields, and assemblers, to
+ * which parameters are registers mostly, take that.
+ */
 static bool frame_offset(const struct ptx_decoder *d, const struct ptx_inst *inst,
-                         const struct ptx_operand *o, uint64_t *offset)
+                         const struct ptx_operand *o, uint64_t *offset, bool *is_aligned)
 {
     const struct ptx_operand *base = o->vec;
     uint64_t total = (uint64_t)ptx_type_bytes(inst->types[0]) * element_count(inst);
@@ -116,8 +120,9 @@ static bool frame_offset(const struct ptx_decoder *d, const struct ptx_inst *ins
     if (base->kind != PTX_O_VAR || base->var->space != PTX_SPACE_LOCAL)
         return false;
     *offset = base->var->address + o->bits;
+    *is_aligned = *offset % total == 0;
     return *offset <= d->func->local_bytes && total <= d->func->local_bytes - *offset &&
-           *offset % total == 0;
+           (*is_aligned || has(inst, PTX_M_param) || has(inst, PTX_M_param_func));
 }
 
 static bool decode_param(struct ptx_decoder *d, const struct ptx_inst *inst, struct access *access,
@@ -172,11 +177,12 @@ static bool decode_load_store(struct ptx_decoder *d, const struct ptx_inst *inst
     struct ptx_insn *insn;
     ptx_op_fn *fn;
     uint64_t offset;
+    bool is_aligned;
 
     if (!elements(d, inst, values, &access))
         return false;
-    if (frame_offset(d, inst, memory, &offset)) {
-        insn = emit_access(d, inst, d->engine->frame(!load), &access);
+    if (frame_offset(d, inst, memory, &offset, &is_aligned)) {
+        insn = emit_access(d, inst, d->engine->frame(!load, is_aligned), &access);
         if (!insn)
             return false;
         insn->imm = offset;

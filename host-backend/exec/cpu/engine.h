@@ -234,7 +234,7 @@ struct ptx_engine {
         const struct ptx_inst *inst); /* the plain comparison inside set and setp */
     uint64_t (*cvt_flags)(const struct ptx_inst *inst); /* imm of a cvt */
     ptx_op_fn *(*cvt_general)(void);
-    ptx_op_fn *(*frame)(bool is_store); /* ld/st at a constant offset of the frame */
+    ptx_op_fn *(*frame)(bool is_store, bool is_aligned); /* ld/st at a constant offset of the frame */
     ptx_op_fn *(*param_const)(void);    /* ld at a constant offset of the kernel's parameters */
     /* ld/st of one 32-bit register that is quick for rows of lanes; the general one goes into inner2. NULL: none. */
     ptx_op_fn *(*row)(bool is_store, bool is_shared);

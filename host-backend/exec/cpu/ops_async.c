@@ -145,6 +145,11 @@ BAR_OP(bar_drop, {
     *bar = bar_update(w->cta, before, ARG, ARG, 0);
     REG(uint64_t, i->d)[l] = before;
 })
+BAR_OP(bar_drop_tx, {
+    uint64_t before = *bar;
+    *bar = bar_update(w->cta, before, 1, 1, (int32_t)ARG);
+    REG(uint64_t, i->d)[l] = before;
+})
 BAR_OP(bar_expect, {
     *bar = bar_make(pending_of(*bar), expected_of(*bar), tx_of(*bar) + (int32_t)ARG,
                     (uint32_t)(*bar >> 63));
@@ -226,7 +231,7 @@ SELECTOR(mbarrier_arrive)
 }
 SELECTOR(mbarrier_drop)
 {
-    return HAS(expect_tx) ? NULL : bar_drop;
+    return HAS(expect_tx) ? bar_drop_tx : bar_drop;
 }
 SELECTOR(mbarrier_expect)
 {

@@ -241,6 +241,15 @@ SELECTOR(membar)
 {
     return fence;
 }
+/* There is one way to memory here, so what orders proxies is what orders accesses. */
+SELECTOR(membar_proxy)
+{
+    return fence;
+}
+SELECTOR(fence_proxy)
+{
+    return fence;
+}
 SELECTOR(fence)
 {
     return fence;

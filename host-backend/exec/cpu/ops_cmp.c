@@ -282,6 +282,9 @@ SELECTOR(slct)
 OP1(mov_16, uint32_t, uint32_t, (uint16_t)a[l])
 OP1(mov_32, uint32_t, uint32_t, a[l])
 OP1(mov_64, uint64_t, uint64_t, a[l])
+OP2(mov_pack_2x8, uint32_t, uint32_t, uint32_t, (a[l] & 0xff) | (b[l] & 0xff) << 8)
+OP3(mov_pack_4x8, uint32_t, uint32_t, uint32_t, uint32_t,
+    (a[l] & 0xff) | (b[l] & 0xff) << 8 | (c[l] & 0xff) << 16 | REG(uint32_t, i->e)[l] << 24)
 OP2(mov_pack_2x16, uint32_t, uint32_t, uint32_t, (a[l] & 0xffff) | b[l] << 16)
 OP2(mov_pack_2x32, uint64_t, uint32_t, uint32_t, a[l] | (uint64_t)b[l] << 32)
 OP3(mov_pack_4x16, uint64_t, uint32_t, uint32_t, uint32_t,
@@ -305,6 +308,8 @@ OP3(mov_pack_4x16, uint64_t, uint32_t, uint32_t, uint32_t,
         }                                                                                          \
         return i + 1;                                                                              \
     }
+UNPACK(mov_unpack_2x8, uint32_t, 2, 8)
+UNPACK(mov_unpack_4x8, uint32_t, 4, 8)
 UNPACK(mov_unpack_2x16, uint32_t, 2, 16)
 UNPACK(mov_unpack_2x32, uint64_t, 2, 32)
 UNPACK(mov_unpack_4x16, uint64_t, 4, 16)
@@ -314,9 +319,13 @@ SELECTOR(mov)
     const struct ptx_operand *d = &in->operands[0], *s = &in->operands[1];
     uint32_t bytes = ptx_type_bytes(T0);
 
+    if (d->kind == PTX_O_VEC && d->count == 4)
+        return bytes == 8 ? mov_unpack_4x16 : mov_unpack_4x8;
     if (d->kind == PTX_O_VEC)
-        return d->count == 4 ? mov_unpack_4x16 : bytes == 8 ? mov_unpack_2x32 : mov_unpack_2x16;
+        return bytes == 8 ? mov_unpack_2x32 : bytes == 4 ? mov_unpack_2x16 : mov_unpack_2x8;
+    if (s->kind == PTX_O_VEC && s->count == 4)
+        return bytes == 8 ? mov_pack_4x16 : mov_pack_4x8;
     if (s->kind == PTX_O_VEC)
-        return s->count == 4 ? mov_pack_4x16 : bytes == 8 ? mov_pack_2x32 : mov_pack_2x16;
+        return bytes == 8 ? mov_pack_2x32 : bytes == 4 ? mov_pack_2x16 : mov_pack_2x8;
     return bytes == 8 ? mov_64 : bytes == 2 ? mov_16 : mov_32;
 }

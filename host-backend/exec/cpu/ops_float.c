@@ -396,6 +396,8 @@ static inline double minmax64(double x, double y, bool want_max)
         xorsign32(M(ftz(fabsf(a[l])), ftz(fabsf(b[l]))), a[l], b[l]))                              \
     OP2(n##_xor_nan, float, float, float,                                                          \
         nan32(xorsign32(M(fabsf(a[l]), fabsf(b[l])), a[l], b[l]), a[l], b[l]))                     \
+    OP2(n##_xor_nan_ftz, float, float, float,                                                      \
+        nan32(xorsign32(M(ftz(fabsf(a[l])), ftz(fabsf(b[l]))), a[l], b[l]), a[l], b[l]))           \
     OP3(n##3_f32, float, float, float, float, M(M(a[l], b[l]), c[l]))                              \
     OP3(n##3_ftz, float, float, float, float, M(M(ftz(a[l]), ftz(b[l])), ftz(c[l])))
 MINMAX_FORMS(min, min32)
@@ -404,10 +406,10 @@ OP2(min_f64, double, double, double, minmax64(a[l], b[l], false))
 OP2(max_f64, double, double, double, minmax64(a[l], b[l], true))
 
 #define PICK_MINMAX(n)                                                                             \
-    (HAS(xorsign) ? (!HAS(abs_) || (HAS(NaN) && HAS(ftz)) ? NULL                                   \
-                     : HAS(NaN)                           ? n##_xor_nan                            \
-                     : HAS(ftz)                           ? n##_xor_ftz                            \
-                                                          : n##_xor)                                                         \
+    (HAS(xorsign) ? (!HAS(abs_) ? NULL                                                             \
+                     : HAS(NaN) ? (HAS(ftz) ? n##_xor_nan_ftz : n##_xor_nan)                       \
+                     : HAS(ftz) ? n##_xor_ftz                                                      \
+                                : n##_xor)                                                         \
      : HAS(abs_)  ? NULL                                                                           \
      : HAS(NaN)   ? (HAS(ftz) ? n##_nan_ftz : n##_nan)                                             \
      : HAS(ftz)   ? n##_ftz                                                                        \

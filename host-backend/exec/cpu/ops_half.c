@@ -202,7 +202,9 @@ static inline uint32_t minmax(uint32_t x, uint32_t y, bool want_max, uint32_t in
     MINMAX(name##_nan, MAX, INF, FORM_NAN)                                                         \
     MINMAX(name##_nan_ftz, MAX, INF, FORM_NAN | FORM_FTZ)                                          \
     MINMAX(name##_xor, MAX, INF, FORM_XORSIGN)                                                     \
-    MINMAX(name##_xor_nan, MAX, INF, FORM_XORSIGN | FORM_NAN)
+    MINMAX(name##_xor_ftz, MAX, INF, FORM_XORSIGN | FORM_FTZ)                                      \
+    MINMAX(name##_xor_nan, MAX, INF, FORM_XORSIGN | FORM_NAN)                                      \
+    MINMAX(name##_xor_nan_ftz, MAX, INF, FORM_XORSIGN | FORM_NAN | FORM_FTZ)
 MINMAX_FORMS(hmin, false, 0x7c00)
 MINMAX_FORMS(hmax, true, 0x7c00)
 MINMAX_FORMS(bmin, false, 0x7f80)
@@ -212,9 +214,10 @@ MINMAX_FORMS(bmax, true, 0x7f80)
 #define ARITH(n)                                                                                   \
     (HAS(sat) ? (HAS(ftz) ? PAIR(n##_ftz_sat) : PAIR(n##_sat)) : HAS(ftz) ? PAIR(n##_ftz) : PAIR(n))
 #define MINMAX_PICK(n)                                                                             \
-    (HAS(xorsign) ? (HAS(ftz) || !HAS(abs_) ? NULL                                                 \
-                     : HAS(NaN)             ? PAIR(n##_xor_nan)                                    \
-                                            : PAIR(n##_xor))                                                   \
+    (HAS(xorsign) ? (!HAS(abs_) ? NULL                                                             \
+                     : HAS(NaN) ? (HAS(ftz) ? PAIR(n##_xor_nan_ftz) : PAIR(n##_xor_nan))           \
+                     : HAS(ftz) ? PAIR(n##_xor_ftz)                                                \
+                                : PAIR(n##_xor))                                                   \
      : HAS(abs_)  ? NULL                                                                           \
      : HAS(NaN)   ? (HAS(ftz) ? PAIR(n##_nan_ftz) : PAIR(n##_nan))                                 \
      : HAS(ftz)   ? PAIR(n##_ftz)                                                                  \

@@ -454,6 +454,38 @@ static ptx_next_insn st_frame(struct ptx_warp *w, const struct ptx_insn *i)
     return i + 1;
 }
 
+/* The same by bytes: a packed structure's field may lie in two granules. */
+static ptx_next_insn ld_frame_bytes(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    uint32_t at = w->frame->local_offset + (uint32_t)i->imm;
+
+    for (uint32_t k = 0; k < i->count; k++, at += i->bytes)
+        ACTIVE(w->mask)
+        {
+            uint64_t value = 0;
+
+            for (uint32_t n = 0; n < i->bytes; n++)
+                value |= (uint64_t)*ptx_local_at(w, l, at + n) << (8 * n);
+            write_lane(w, i, element_reg(i, k), l, value);
+        }
+    return i + 1;
+}
+
+static ptx_next_insn st_frame_bytes(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    uint32_t at = w->frame->local_offset + (uint32_t)i->imm;
+
+    for (uint32_t k = 0; k < i->count; k++, at += i->bytes)
+        ACTIVE(w->mask)
+        {
+            uint64_t value = read_lane(w, i, element_reg(i, k), l);
+
+            for (uint32_t n = 0; n < i->bytes; n++)
+                *ptx_local_at(w, l, at + n) = (uint8_t)(value >> (8 * n));
+        }
+    return i + 1;
+}
+
 /* --- kernel parameters --- */
 static ptx_next_insn ld_param_const(struct ptx_warp *w, const struct ptx_insn *i)
 {
@@ -549,9 +581,11 @@ SELECTOR(pmevent)
     return nop;
 }
 
-ptx_op_fn *PTX_V(select_frame)(bool is_store);
-ptx_op_fn *PTX_V(select_frame)(bool is_store)
+ptx_op_fn *PTX_V(select_frame)(bool is_store, bool is_aligned);
+ptx_op_fn *PTX_V(select_frame)(bool is_store, bool is_aligned)
 {
+    if (!is_aligned)
+        return is_store ? st_frame_bytes : ld_frame_bytes;
     return is_store ? st_frame : ld_frame;
 }
 

@@ -301,6 +301,7 @@ static bool check_source(struct ptx_parser *p, const struct ptx_inst *inst,
     if (o->kind == PTX_O_SREG)
         return ptx_sreg_info(o->id)->bytes == bytes ||
                (ptx_sreg_info(o->id)->bytes == 4 && bytes == 2) ||
+               (o->id == PTX_SR_gridid && bytes == 4) || /* its lower half */
                bad(p, inst, "the special register has another size");
     if (o->kind == PTX_O_VAR)
         return bytes == 8 || bytes == 4 || bad(p, inst, "an address needs 32 or 64 bits");
@@ -390,6 +391,7 @@ static bool check_operand(struct ptx_parser *p, const struct ptx_inst *inst,
     case 'u': return check_source(p, inst, o, 4, false, false);
     case 'c': return check_source(p, inst, o, 4, false, false);
     case 'l': return check_source(p, inst, o, 8, false, false);
+    case 'F': return check_source(p, inst, o, 4, true, false);
     case 'a':
         return check_source(p, inst, o,
                             inst->type_count       ? bytes
@@ -421,6 +423,8 @@ static const char *signature_of(const struct ptx_parser *p, const struct ptx_ins
     case PTX_OP_mbarrier_test: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u" : "P[l";
     case PTX_OP_mbarrier_try: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u?u" : "P[l?u";
     case PTX_OP_cp_async: /* the source size, or a predicate that says to ignore the source */
+        if (inst->operand_count == 4 && ptx_mods_has(&inst->mods, PTX_M_hint_operand))
+            return "[[Il";
         return inst->operand_count > 3 && inst->operands[3].kind == PTX_O_REG &&
                        p->func->regs[inst->operands[3].id].type == PTX_T_pred
                    ? "[[Ip?l"
@@ -459,8 +463,8 @@ static bool check_mov_vector(struct ptx_parser *p, const struct ptx_inst *inst,
 {
     uint32_t bytes = ptx_type_bytes(inst->types[0]);
 
-    if (vec->pair || (vec->count != 2 && vec->count != 4) || bytes / vec->count < 2)
-        return bad(p, inst, "a vector that does not divide the type into 16- or 32-bit parts");
+    if (vec->pair || (vec->count != 2 && vec->count != 4) || bytes / vec->count < 1)
+        return bad(p, inst, "a vector that does not divide the type into two or four parts");
     for (uint32_t i = 0; i < vec->count; i++)
         if (!(is_dest ? check_dest(p, inst, &vec->vec[i], bytes / vec->count, false)
                       : check_source(p, inst, &vec->vec[i], bytes / vec->count, false, false)))

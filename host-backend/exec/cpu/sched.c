@@ -155,7 +155,7 @@ ptx_op_fn PTX_V(op_branch), PTX_V(op_branch_if), PTX_V(op_vprintf), PTX_V(op_ass
 ptx_op_fn *PTX_V(select_compare)(const struct ptx_inst *in);
 uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in);
 ptx_op_fn *PTX_V(select_cvt_general)(void);
-ptx_op_fn *PTX_V(select_frame)(bool is_store);
+ptx_op_fn *PTX_V(select_frame)(bool is_store, bool is_aligned);
 ptx_op_fn *PTX_V(select_param_const)(void);
 ptx_op_fn *PTX_V(select_row)(bool is_store, bool is_shared);
 
