@@ -116,7 +116,6 @@ def policies():
             ("ld.nc", "ld.global.nc.L1::no_allocate.L2::cache_hint.L2::128B.b32 %d0, [%src], %p0;"),
             ("st", "st.global.L1::no_allocate.L2::cache_hint.b32 [%g], %a0, %p0;\nld.global.b32 %d0, [%g];"),
             ("atom", "atom.global.exch.L2::cache_hint.b32 %d0, [%g], 0, %p0;"),
-            ("atom.cas", "atom.global.cas.L2::cache_hint.b32 %d0, [%g], 0, 1, %p0;"),
             ("red", "red.relaxed.gpu.global.add.L2::cache_hint.u32 [%g], 0, %p0;\nld.global.b32 %d0, [%g];"),
             ("cp.async", "cp.async.ca.shared.global.L2::cache_hint [%s], [%g], 4, %p0;\ncp.async.wait_all;\n"
                          "ld.shared.b32 %d0, [%s];"),
