@@ -15,7 +15,7 @@
 struct vgpu_arena_chunk {
     struct vgpu_arena_chunk *next;
     size_t capacity_bytes;
-    _Alignas(64) unsigned char data[];
+    _Alignas(16) unsigned char data[]; /* as calloc aligns the chunk */
 };
 
 #define ARENA_CHUNK_MIN (64u << 10)
@@ -51,8 +51,10 @@ static bool arena_add_chunk(struct vgpu_arena *arena, size_t bytes)
         want = bytes;
     if (want > arena->limit_bytes - arena->total_bytes)
         want = bytes;
-    if (want > arena->limit_bytes - arena->total_bytes)
+    if (want > arena->limit_bytes - arena->total_bytes) {
+        arena->is_full = true;
         return false;
+    }
     chunk = calloc(1, sizeof(*chunk) + want);
     if (!chunk)
         return false;

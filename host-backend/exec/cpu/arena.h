@@ -21,6 +21,7 @@ struct vgpu_arena {
     size_t total_bytes;
     size_t limit_bytes;
     bool failed;
+    bool is_full; /* it failed at its limit, not for want of host memory */
 };
 
 void vgpu_arena_init(struct vgpu_arena *arena, size_t limit_bytes);

@@ -494,6 +494,7 @@ void ptx_lanes_exit(struct ptx_warp *w, uint32_t lanes)
         ptx_warp_spread(w);
     w->live &= ~lanes;
     w->waiting = 0;
+    w->ticks--;
     cta->progress++;
     cta->live_threads -= (uint32_t)__builtin_popcount(lanes);
     for (uint32_t open = cta->open_barriers; open; open &= open - 1)

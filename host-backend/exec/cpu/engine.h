@@ -40,7 +40,8 @@
 #define PTX_FIRST_SLOT 2u
 
 #define PTX_BARRIERS       16u
-#define PTX_QUANTUM        4096 /* backward branches before a warp lets others run */
+#define PTX_QUANTUM        4096 /* ticks before a warp lets others run */
+#define PTX_TICK_SHIFT     10   /* log2 of the straight instructions that cost a tick */
 #define PTX_ATOMIC_TICKS   64   /* what an atomic of a divergent warp costs of it */
 #define PTX_MAX_CALL_DEPTH 4096u
 

@@ -64,10 +64,11 @@ static inline void ptx_mods_set(struct ptx_mods *mods, enum ptx_mod mod)
     T(none, 0)                                                                                     \
     T(pred, 0)                                                                                     \
     T(b8, 1)                                                                                       \
-    T(b16, 2) T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8) T(s8, 1)      \
-        T(s16, 2) T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8) T(f16x2, 4)         \
-            T(bf16x2, 4) T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) T(s4, 1)    \
-                T(e4m3x2, 2) T(e5m2x2, 2) T(texref, 8) T(samplerref, 8) T(surfref, 8)
+    T(b16, 2)                                                                                      \
+    T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8) T(s8, 1) T(s16, 2)      \
+        T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8) T(f16x2, 4) T(bf16x2, 4)      \
+            T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) T(s4, 1) T(e4m3x2, 2)    \
+                T(e5m2x2, 2) T(texref, 8) T(samplerref, 8) T(surfref, 8)
 
 enum ptx_type {
 #define T(name, bytes) PTX_T_##name,
@@ -169,7 +170,8 @@ struct ptx_var {
     bool has_init;
     uint32_t align;
     uint64_t bytes;
-    uint8_t *init; /* `bytes` long or NULL */
+    uint8_t *init; /* the first init_bytes, or NULL; zeros follow */
+    uint64_t init_bytes;
     struct ptx_reloc *relocs;
     uint64_t address; /* global, const: VA; shared, param: offset; local: offset in the frame */
     struct ptx_var *target;        /* an extern that another input defines */
@@ -218,7 +220,8 @@ struct ptx_func {
     struct ptx_inst *insts;
     uint32_t inst_count;
     uint32_t inst_capacity;
-    struct ptx_var *shared;  /* declared inside the function */
+    struct ptx_var *shared; /* declared inside the function */
+    uint32_t shared_count;
     uint32_t shared_bytes;   /* of an entry: static total */
     struct ptx_func *target; /* the definition elsewhere, of a declaration */
     struct ptx_code *code;

@@ -53,6 +53,8 @@ static void lex_error(struct ptx_token *token, const char *message)
 
 static bool lex_comment(struct ptx_lexer *lexer)
 {
+    uint32_t line = lexer->line;
+
     lexer->at += 2;
     while (lexer->end - lexer->at >= 2) {
         if (lexer->at[0] == '*' && lexer->at[1] == '/') {
@@ -64,6 +66,7 @@ static bool lex_comment(struct ptx_lexer *lexer)
         lexer->at++;
     }
     lexer->at = lexer->end;
+    lexer->line = line; /* the one to look at is where it begins */
     return false;
 }
 
@@ -284,6 +287,7 @@ void ptx_lexer_next(struct ptx_lexer *lexer, struct ptx_token *token)
     memset(token, 0, sizeof(*token));
     token->line = lexer->line;
     if (!lex_blank(lexer, &token->space_before)) {
+        token->line = lexer->line;
         lex_error(token, "an unterminated comment");
         return;
     }

@@ -20,7 +20,7 @@ struct linker {
     struct ptx_log *log;
     enum vgpu_ptx_status status;
     uint64_t steps;
-    uint32_t visit;
+    uint32_t visit, all_visit;
     uint32_t shared_end; /* of the variables that several kernels reach */
 };
 
@@ -66,6 +66,25 @@ static bool clash_var(struct linker *l, const struct ptx_var *var, const char *w
     return clash(l, var->module, var->line, var->name, what);
 }
 
+/*
+ * A call is checked against what its own input declares and enters what the link found: the two must agree in every
+ * size, and kernels, whose parameters have no place in a frame, are never called.
+ */
+static bool same_shape(struct linker *l, const struct ptx_func *func, const struct ptx_func *other)
+{
+    if (func->is_entry != other->is_entry)
+        return clash_func(l, func, "is a kernel in one file and a function in another");
+    if (func->param_count != other->param_count || func->ret_count != other->ret_count)
+        return clash_func(l, func, "is declared and defined with different parameters");
+    for (uint32_t k = 0; k < func->param_count; k++)
+        if (func->params[k]->bytes != other->params[k]->bytes)
+            return clash_func(l, func, "is declared and defined with different parameters");
+    for (uint32_t k = 0; k < func->ret_count; k++)
+        if (func->rets[k]->bytes != other->rets[k]->bytes)
+            return clash_func(l, func, "is declared and defined with different results");
+    return true;
+}
+
 static bool publish_func(struct linker *l, struct ptx_func *func)
 {
     struct ptx_sym *sym = vgpu_map_find(&l->module->names, func->name, func->name_bytes);
@@ -81,6 +100,8 @@ static bool publish_func(struct linker *l, struct ptx_func *func)
     }
     if (sym->kind != PTX_SYM_FUNC)
         return clash_func(l, func, "is a function and a variable");
+    if (!same_shape(l, func, sym->func))
+        return false;
     if (func->is_weak && !func->is_entry) {
         func->target = sym->func;
         return true;
@@ -131,15 +152,8 @@ static bool resolve(struct linker *l)
 
             if (func->has_body || func->target || !sym || sym->kind != PTX_SYM_FUNC)
                 continue;
-            if (sym->func->param_count != func->param_count ||
-                sym->func->ret_count != func->ret_count)
-                return clash_func(l, func, "is declared and defined with different parameters");
-            for (uint32_t k = 0; k < func->param_count; k++)
-                if (sym->func->params[k]->bytes != func->params[k]->bytes)
-                    return clash_func(l, func, "is declared and defined with different parameters");
-            for (uint32_t k = 0; k < func->ret_count; k++)
-                if (sym->func->rets[k]->bytes != func->rets[k]->bytes)
-                    return clash_func(l, func, "is declared and defined with different results");
+            if (!same_shape(l, func, sym->func))
+                return false;
             func->target = sym->func;
         }
         for (struct ptx_var *var = ir->vars; var; var = var->next) {
@@ -179,7 +193,9 @@ static bool is_placed(const struct ptx_var *var)
            !var->target;
 }
 
-static bool allocate(struct linker *l, uint64_t bytes, bool is_const, struct ptx_range *range)
+/* For one variable, or for all small ones of a space. */
+static bool allocate(struct linker *l, const struct ptx_var *var, uint64_t bytes, bool is_const,
+                     struct ptx_range *range)
 {
     struct vgpu_ptx_module *module = l->module;
 
@@ -188,14 +204,17 @@ static bool allocate(struct linker *l, uint64_t bytes, bool is_const, struct ptx
                          sizeof(*module->allocations)))
         return fail(l, VGPU_PTX_NO_MEMORY);
     if (ptx_mem_new(&module->machine->mem, bytes, is_const, true, range)) {
-        ptx_log_add(l->log, "error: no device memory for the module's variables\n");
+        ptx_log_add(l->log, "%s:%u: error: no device memory for the %llu bytes of '%.80s'%s\n",
+                    var->module->input, var->line, (unsigned long long)bytes, var->name,
+                    bytes == var->bytes ? "" : " and other variables");
         return fail(l, VGPU_PTX_NO_MEMORY);
     }
     module->allocations[module->allocation_count++] = range->base;
     return true;
 }
 
-static bool place_pool(struct linker *l, enum ptx_space space)
+/* Small variables of a space in one allocation; `first` is one of them. */
+static bool place_pool(struct linker *l, enum ptx_space space, const struct ptx_var *first)
 {
     struct ptx_module_ir *ir;
     struct ptx_range range;
@@ -207,13 +226,11 @@ static bool place_pool(struct linker *l, enum ptx_space space)
             continue;
         total = (total + var->align - 1) & ~(uint64_t)(var->align - 1);
         var->address = total;
-        total += var->bytes;
-        if (total > PTX_MAX_VAR_BYTES)
-            return fail(l, VGPU_PTX_NO_MEMORY);
+        total += var->bytes; /* each is small, and the module's own memory bounds their number */
     }
     if (!total)
         total = 1;
-    if (!allocate(l, total, space == PTX_SPACE_CONST, &range))
+    if (!allocate(l, first, total, space == PTX_SPACE_CONST, &range))
         return false;
     FOR_INPUTS(ir)
     for (struct ptx_var *var = ir->vars; var; var = var->next)
@@ -222,25 +239,28 @@ static bool place_pool(struct linker *l, enum ptx_space space)
     return true;
 }
 
-static bool needs_pool(struct linker *l, enum ptx_space space)
+static const struct ptx_var *pool_first(struct linker *l, enum ptx_space space)
 {
     struct ptx_module_ir *ir;
 
     FOR_INPUTS(ir)
     for (struct ptx_var *var = ir->vars; var; var = var->next)
         if (is_placed(var) && var->space == space && var->bytes < LINK_POOL_BYTES)
-            return true;
-    return false;
+            return var;
+    return NULL;
 }
 
 static bool place_variables(struct linker *l)
 {
     struct ptx_module_ir *ir;
 
-    for (enum ptx_space space = PTX_SPACE_GLOBAL; space <= PTX_SPACE_CONST; space++)
-        if ((space == PTX_SPACE_GLOBAL || space == PTX_SPACE_CONST) && needs_pool(l, space) &&
-            !place_pool(l, space))
+    for (enum ptx_space space = PTX_SPACE_GLOBAL; space <= PTX_SPACE_CONST; space++) {
+        const struct ptx_var *first =
+            space == PTX_SPACE_GLOBAL || space == PTX_SPACE_CONST ? pool_first(l, space) : NULL;
+
+        if (first && !place_pool(l, space, first))
             return false;
+    }
     FOR_INPUTS(ir)
     for (struct ptx_var *var = ir->vars; var; var = var->next) {
         struct ptx_range range;
@@ -255,7 +275,7 @@ static bool place_variables(struct linker *l)
         }
         if (var->bytes < LINK_POOL_BYTES)
             continue;
-        if (!allocate(l, var->bytes, var->space == PTX_SPACE_CONST, &range))
+        if (!allocate(l, var, var->bytes, var->space == PTX_SPACE_CONST, &range))
             return false;
         var->address = range.base;
     }
@@ -284,7 +304,7 @@ static bool init_variables(struct linker *l)
         if (!ptx_mem_find(&l->module->machine->mem, var->address, &range))
             return fail(l, VGPU_PTX_NO_MEMORY);
         host = range.host + (var->address - range.base);
-        memcpy(host, var->init, var->bytes);
+        memcpy(host, var->init, var->init_bytes); /* device memory comes zeroed */
         for (struct ptx_reloc *reloc = var->relocs; reloc; reloc = reloc->next) {
             uint64_t value;
 
@@ -339,11 +359,15 @@ static bool push(struct linker *l, struct work *work, struct ptx_func *func)
     return true;
 }
 
-/* With an indirect call anything may follow: all device functions of the module. */
+/* With an indirect call anything may follow: all device functions of the module, which are pushed but once. */
 static bool push_all(struct linker *l, struct work *work)
 {
     struct ptx_module_ir *ir;
 
+    if (l->all_visit == l->visit)
+        return true;
+    l->all_visit = l->visit;
+    l->steps += l->module->func_count;
     FOR_INPUTS(ir)
     for (struct ptx_func *func = ir->funcs; func; func = func->next)
         if (!func->is_entry && !push(l, work, func))
@@ -360,9 +384,11 @@ static bool walk_kernel(struct linker *l, struct work *work, struct ptx_func *ke
     while (work->count) {
         struct ptx_func *func = work->stack[--work->count];
 
-        l->steps += func->inst_count;
+        l->steps += (uint64_t)func->inst_count + func->shared_count;
         if (l->steps > LINK_WALK_MAX) {
-            ptx_log_add(l->log, "error: the module's call graph is too large\n");
+            ptx_log_add(l->log,
+                        "%s:%u: error: the call graphs of the module's kernels are too large\n",
+                        kernel->module->input, kernel->line);
             return fail(l, VGPU_PTX_NO_MEMORY);
         }
         for (struct ptx_var *var = func->shared; var;
@@ -499,6 +525,8 @@ static bool decode_functions(struct linker *l)
         status = ptx_decode(&module->arena, module->machine->engine, func, ir->input, l->log);
         if (status) {
             fail(l, status);
+            if (status == VGPU_PTX_NO_MEMORY)
+                ptx_log_memory(l->log, &module->arena, ir->input, func->line);
             if (status != VGPU_PTX_UNSUPPORTED)
                 return false;
             continue;

@@ -14,7 +14,6 @@
 #include <pthread.h>
 
 #define PTX_MAX_IMAGE_BYTES (256u << 20)
-#define PTX_ARENA_LIMIT     (3ull << 30)
 #define PTX_RESIDENT_MAX    64u /* blocks that one worker keeps going when they wait for each other */
 #define PTX_SPIN_ROUNDS     4u
 

@@ -48,8 +48,10 @@ static enum vgpu_ptx_status parse_input(struct vgpu_ptx_module *module,
     /* names point into the text, so it lives as long as the module */
     kept = vgpu_arena_copy(&module->arena, text, bytes);
     free(text);
-    if (!kept)
+    if (!kept) {
+        ptx_log_memory(log, &module->arena, name, 1);
         return VGPU_PTX_NO_MEMORY;
+    }
     status = parse_text(module, name, kept, bytes, log);
     if (!status) {
         module->inputs[module->input_count]->index = module->input_count;
@@ -75,7 +77,9 @@ enum vgpu_ptx_status vgpu_ptx_module_link(struct vgpu_ptx_machine *machine,
     if (!module)
         return VGPU_PTX_NO_MEMORY;
     module->machine = machine;
-    vgpu_arena_init(&module->arena, PTX_ARENA_LIMIT);
+    vgpu_arena_init(&module->arena, machine->options.max_module_bytes
+                                        ? machine->options.max_module_bytes
+                                        : VGPU_PTX_MAX_MODULE_BYTES);
     module->inputs = vgpu_arena_alloc(&module->arena, count, sizeof(struct ptx_module_ir *));
     if (!module->inputs)
         first = VGPU_PTX_NO_MEMORY;

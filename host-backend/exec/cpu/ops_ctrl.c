@@ -2,8 +2,10 @@
 /*
  * Control flow and barriers of a block: bra, brx, call, ret, exit, trap, bar, nanosleep; device printf and assert.
  *
- * Every backward branch and call costs a tick; when they are used up the warp stops for a moment (sched.c) and
- * the launch's deadline, budget and cancel flag are looked at. So any endless execution is noticed.
+ * Every backward branch, call and exit costs a tick, and so do so many instructions in a row (PTX_TICK_SHIFT); when a
+ * warp's ticks are used up it stops for a moment (sched.c) and the launch's deadline, budget and cancel flag are looked
+ * at. Ticks outlast waiting at barriers and the block itself. So any endless execution is noticed, also one of warps
+ * that only ever wait for each other, or of very many blocks.
  */
 #include "ops.h"
 
@@ -24,7 +26,7 @@ static inline ptx_next_insn target_of(const struct ptx_insn *i)
 
 static inline ptx_next_insn jump(struct ptx_warp *w, const struct ptx_insn *i, ptx_next_insn to)
 {
-    if (to <= i && --w->ticks <= 0) {
+    if (to <= i && (w->ticks -= 1 + (int32_t)((i - to) >> PTX_TICK_SHIFT)) <= 0) {
         warp_park(w, w->mask, to);
         return PTX_PARKED;
     }

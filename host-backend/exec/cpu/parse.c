@@ -39,12 +39,21 @@ bool ptx_error(struct ptx_parser *p, uint32_t line, const char *format, ...)
     return false;
 }
 
+void ptx_log_memory(struct ptx_log *log, const struct vgpu_arena *arena, const char *input,
+                    uint32_t line)
+{
+    if (arena->is_full)
+        ptx_log_add(log, "%s:%u: error: the module needs more than %zu MiB of host memory\n", input,
+                    line, arena->limit_bytes >> 20);
+    else
+        ptx_log_add(log, "%s:%u: error: the host has no memory for the module\n", input, line);
+}
+
 bool ptx_no_memory(struct ptx_parser *p)
 {
     if (!p->status) {
         p->status = VGPU_PTX_NO_MEMORY;
-        ptx_log_add(p->log, "%s:%u: error: the module needs too much memory\n", p->input,
-                    p->tok.line);
+        ptx_log_memory(p->log, p->arena, p->input, p->tok.line);
     }
     return false;
 }

@@ -70,7 +70,7 @@ struct ptx_parser {
     const char *input;
     struct ptx_func *func;
     struct ptx_scope *scope;
-    bool parts_allowed; /* the instruction being read is a video instruction */
+    bool parts_allowed;          /* the instruction being read is a video instruction */
     struct vgpu_map used_regs;   /* of the function: name -> register + 1 */
     enum vgpu_ptx_status status; /* of the first error; UNSUPPORTED does not end the parse */
     uint32_t unsupported;
@@ -81,6 +81,10 @@ enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, cons
 
 __attribute__((format(printf, 2, 3))) void ptx_log_add(struct ptx_log *log, const char *format,
                                                        ...);
+
+/* Says that memory ran out at that line, and whether it was the module's own limit. */
+void ptx_log_memory(struct ptx_log *log, const struct vgpu_arena *arena, const char *input,
+                    uint32_t line);
 
 /* parse.c */
 void ptx_next(struct ptx_parser *p);

@@ -3,7 +3,7 @@
  * PTX parser: variable declarations with their initialisers, and constant expressions (PTX ISA "Constant
  * Expressions": evaluated in 64 bits, unsigned once an operand is).
  *
- * An initialiser is written into a buffer of the variable's size; addresses become relocations that the
+ * An initialiser is written into a buffer as long as its values; addresses become relocations that the
  * linker applies once variables have addresses.
  */
 #include "parse.h"
@@ -246,6 +246,7 @@ static bool var_append(struct ptx_parser *p, struct ptx_var *var)
     if (var->space == PTX_SPACE_SHARED && p->func) {
         var->next = p->func->shared;
         p->func->shared = var;
+        p->func->shared_count++;
         return true;
     }
     *p->ir->vars_end = var;
@@ -483,18 +484,21 @@ static bool parse_var_name(struct ptx_parser *p, struct ptx_var *var)
 
 static bool parse_init(struct ptx_parser *p, struct ptx_var *var)
 {
-    uint64_t offset = 0;
+    uint64_t offset = 0, values = ptx_is_punct(p, '{') ? count_elements(p) : 1;
 
     if (var->space != PTX_SPACE_GLOBAL && var->space != PTX_SPACE_CONST)
         return ptx_error(p, var->line, "'%s' may not have an initialiser", var->name);
     if (var->is_unsized) {
-        if (!ptx_is_punct(p, '{') ||
-            __builtin_mul_overflow(var->bytes, count_elements(p), &var->bytes) ||
+        if (!ptx_is_punct(p, '{') || __builtin_mul_overflow(var->bytes, values, &var->bytes) ||
             var->bytes > PTX_MAX_VAR_BYTES)
             return ptx_error(p, var->line, "an initialiser of '%s' that has no size", var->name);
         var->is_unsized = false;
     }
-    var->init = vgpu_arena_alloc(p->arena, var->bytes ? var->bytes : 1, 1);
+    /* Memory for what the text gives, not for what it claims: one value may initialise gigabytes. */
+    if (__builtin_mul_overflow(values, ptx_type_bytes(var->type), &var->init_bytes) ||
+        var->init_bytes > var->bytes)
+        var->init_bytes = var->bytes;
+    var->init = vgpu_arena_alloc(p->arena, var->init_bytes ? var->init_bytes : 1, 1);
     if (!var->init)
         return ptx_no_memory(p);
     var->has_init = true;

@@ -37,6 +37,9 @@ struct vgpu_ptx_function;
 #define VGPU_PTX_MAX_PARAM_BYTES   32764u
 #define VGPU_PTX_MAX_LOCAL_BYTES   (512u * 1024u)
 #define VGPU_PTX_MAX_THREADS       256u
+/* Host memory of one loaded module beside its variables: text, tables, decoded instructions. Ordinary modules take
+ * 25 times their text, the worst ones 130 times. */
+#define VGPU_PTX_MAX_MODULE_BYTES (1ull << 30)
 
 enum vgpu_ptx_status {
     VGPU_PTX_OK = 0,
@@ -63,6 +66,7 @@ struct vgpu_ptx_options {
     uint64_t instruction_budget;  /* warp instructions per launch, 0 = no limit */
     uint32_t launch_timeout_ms;   /* per launch, 0 = none */
     uint32_t max_registers_bytes; /* host memory for one launch's registers and stacks, 0 = 1 GiB */
+    uint64_t max_module_bytes;    /* host memory for one module, 0 = VGPU_PTX_MAX_MODULE_BYTES */
     /* Asked before device memory grows (delta > 0; false refuses), told when it shrinks. May be NULL. */
     bool (*mem_charge)(void *user, int64_t delta_bytes);
     /* Receives device printf text, whole calls, in order per thread; called from worker threads, one at a time. */

@@ -82,9 +82,25 @@ static inline void sched_all(struct ptx_warp *w)
         warp_set_mask(w, w->live);
 }
 
+/* Where the warp is, for a message: at the group that ran, or at one that still runs, or in its kernel. */
+static const struct ptx_insn *sched_place(struct ptx_warp *w)
+{
+    uint32_t lanes = w->mask & w->live ? w->mask & w->live : w->live, lane;
+
+    if (!lanes) {
+        w->frame = w->root;
+        return w->root->code->insns;
+    }
+    lane = (uint32_t)__builtin_ctz(lanes);
+    w->frame = ptx_warp_frame(w, lane);
+    return ptx_warp_pc(w, lane);
+}
+
 static enum ptx_warp_result sched_run(struct ptx_warp *w)
 {
-    w->ticks = PTX_QUANTUM;
+    /* A warp that waited for others goes on with what it had left: else it would never use its quantum up. */
+    if (w->ticks <= 0)
+        w->ticks = PTX_QUANTUM;
     for (;;) {
         uint32_t ready = w->live & ~w->blocked & ~w->waiting;
         const struct ptx_insn *i;
@@ -108,11 +124,12 @@ static enum ptx_warp_result sched_run(struct ptx_warp *w)
             warp_park(w, w->mask, i);
         if (w->cta->faulted)
             return PTX_WARP_FAULTED;
+        w->ticks -= (int32_t)(insns >> PTX_TICK_SHIFT);
         if (w->ticks <= 0) {
             w->rotate = w->is_divergent;
-            if (ptx_run_stopped(w, ptx_warp_pc(w, (uint32_t)__builtin_ctz(w->mask))))
+            if (ptx_run_stopped(w, sched_place(w)))
                 return PTX_WARP_FAULTED;
-            return PTX_WARP_YIELDED;
+            return w->live ? PTX_WARP_YIELDED : PTX_WARP_DONE;
         }
     }
 }
