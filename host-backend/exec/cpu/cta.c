@@ -336,6 +336,7 @@ void ptx_cta_start(struct ptx_cta *cta, uint64_t block)
         w->live = left >= PTX_LANES ? PTX_FULL : (1u << left) - 1;
         w->blocked = w->waiting = w->cc = 0;
         w->force = w->rotate = false;
+        w->turn = w->favour = 0;
         ptx_warp_gather(w, run->code->insns, w->root);
         w->root->mask = w->live;
         frame_sregs(w, w->root, run->code->block_init_first);

@@ -42,6 +42,7 @@
 #define PTX_BARRIERS       16u
 #define PTX_QUANTUM        4096 /* ticks before a warp lets others run */
 #define PTX_TICK_SHIFT     10   /* log2 of the straight instructions that cost a tick */
+#define PTX_FAVOUR         32   /* choices of the scheduler that a turn lasts */
 #define PTX_ATOMIC_TICKS   64   /* what an atomic of a divergent warp costs of it */
 #define PTX_MAX_CALL_DEPTH 4096u
 
@@ -162,6 +163,7 @@ struct ptx_warp {
     bool converged; /* all live lanes have the same frame and program counter */
     bool force;     /* let a partial .sync group pass: everybody else is stuck too */
     bool rotate;
+    uint8_t turn, favour; /* the lane whose turn it is beside the leaders', and for how many choices yet */
     uint8_t barrier[PTX_LANES];
     uint8_t *local; /* PTX_LANES lanes in granules of 8 bytes */
     uint32_t local_bytes;

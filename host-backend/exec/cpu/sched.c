@@ -24,16 +24,35 @@ static uint32_t sched_leader(const struct ptx_warp *w, uint32_t ready)
     return best;
 }
 
+/*
+ * Turns go round by lane, from the lane that had the last one: with several groups that spin, the next after the
+ * group that ran would always be the same. A turn is more than one run up to a branch or call, since those that
+ * spin are mostly in deeper frames and would be chosen again.
+ */
 static uint32_t sched_rotated(struct ptx_warp *w, uint32_t ready)
 {
     uint32_t others = ready & ~w->mask;
-    uint32_t last = w->mask ? (uint32_t)__builtin_ctz(w->mask) : 0;
-    uint32_t after = others & ~((2u << last) - 1);
+    uint32_t after = others & ~((2u << w->turn) - 1);
 
     w->rotate = false;
+    w->favour = 0;
     if (!others)
         return sched_leader(w, ready);
-    return (uint32_t)__builtin_ctz(after ? after : others);
+    w->turn = (uint8_t)__builtin_ctz(after ? after : others);
+    w->favour = PTX_FAVOUR;
+    return w->turn;
+}
+
+static uint32_t sched_next(struct ptx_warp *w, uint32_t ready)
+{
+    if (w->rotate)
+        return sched_rotated(w, ready);
+    if (w->favour) {
+        w->favour--;
+        if (ready >> w->turn & 1)
+            return w->turn;
+    }
+    return sched_leader(w, ready);
 }
 
 static void sched_group(struct ptx_warp *w, uint32_t leader)
@@ -66,7 +85,7 @@ static void sched_group(struct ptx_warp *w, uint32_t leader)
 static void sched_some(struct ptx_warp *w, uint32_t ready)
 {
     ptx_warp_spread(w);
-    sched_group(w, w->rotate ? sched_rotated(w, ready) : sched_leader(w, ready));
+    sched_group(w, sched_next(w, ready));
 }
 
 /* The usual case: nobody to compare with. */

@@ -187,6 +187,37 @@ START_TEST(a_lock_between_lanes_of_a_warp_makes_progress)
 }
 END_TEST
 
+/*
+ * Lanes 0 and 1 wait for what lane 2 writes, lane 0 asleep in the deepest frame, lane 1 with a call each time
+ * round; the lane that is chosen and the next one are always two that wait.
+ */
+START_TEST(lanes_that_wait_in_several_places_let_the_others_run)
+{
+    static const char text[] = HEAD
+        ".func (.param .b32 r) wait(.param .b64 at) { .reg .b64 %a; .reg .b32 %v; .reg .pred %q;\n"
+        "ld.param.b64 %a, [at]; again: ld.volatile.u32 %v, [%a]; setp.eq.u32 %q, %v, 0;\n"
+        "nanosleep.u32 1; @%q bra again; st.param.b32 [r], %v; ret; }\n"
+        ".func (.param .b32 r) deeper(.param .b64 at) { .reg .b64 %a; .reg .b32 %v;\n"
+        "ld.param.b64 %a, [at]; call.uni (%v), wait, (%a); st.param.b32 [r], %v; ret; }\n"
+        ".func (.param .b32 r) next(.param .b32 v) { .reg .b32 %v; ld.param.b32 %v, [v];\n"
+        "add.u32 %v, %v, 1; st.param.b32 [r], %v; ret; }\n"
+        ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .b32 %v, %w; .reg .pred %q, %z;\n"
+        "mov.u32 %v, 0; mov.u32 %w, 0;\n"
+        "setp.eq.u32 %q, %t, 0; @%q bra first; setp.eq.u32 %q, %t, 1; @%q bra second; bra work;\n"
+        "first: call.uni (%v), deeper, (%o); bra done;\n"
+        "second: call.uni (%w), next, (%w); ld.volatile.global.u32 %v, [%o];\n"
+        "setp.eq.u32 %z, %v, 0; @%z bra second; add.u32 %v, %v, 1; bra done;\n"
+        "work: call.uni (%v), next, (%v); setp.lt.u32 %z, %v, 500; @%z bra work;\n"
+        "st.volatile.global.u32 [%o], %v; done: add.u32 %v, %v, 1; st.global.u32 [%p+64], %v; "
+        "ret; }\n";
+    uint32_t *got = run_words(text, 1, 3, 32);
+
+    ck_assert_uint_eq(got[16], 501);
+    ck_assert_uint_eq(got[17], 502);
+    ck_assert_uint_eq(got[18], 501);
+}
+END_TEST
+
 START_TEST(blocks_that_wait_for_later_blocks_finish)
 {
     /* block 0 spins until the last block has stored */
@@ -709,6 +740,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, named_barriers_pair_producers_and_consumers);
     tcase_add_test(tc, a_barrier_that_nobody_can_complete_is_a_deadlock);
     tcase_add_test(tc, a_lock_between_lanes_of_a_warp_makes_progress);
+    tcase_add_test(tc, lanes_that_wait_in_several_places_let_the_others_run);
     tcase_add_test(tc, blocks_that_wait_for_later_blocks_finish);
     tcase_add_test(tc, calls_recurse_and_return_values);
     tcase_add_test(tc, indirect_calls_go_where_each_lane_says);
