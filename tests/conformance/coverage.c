@@ -40,6 +40,7 @@ static const struct {
     {"redux", "f32", "for sm_100a; the decoder refuses it"},
     {"redux", "NaN", "for sm_100a; the decoder refuses it"},
     {"redux", "abs", "for sm_100a; the decoder refuses it"},
+    {"setmaxnreg", NULL, "for sm_90a; test_ptx_exec.c"},
     {"brx", "uni", "a hint"},
     {"bar", "sync", "bar.red has it in older texts alone"},
     {"bar", "aligned", "barrier has it; bar is aligned without"},

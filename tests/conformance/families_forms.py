@@ -255,7 +255,50 @@ def convert_forms():
                extra=[(v,) for v in (0x477FE000, 0x477FF000, 0x47800000, 0xC7800000, 0x7F7F8000, 0x7F7FFFFF)])
 
 
+def fp8_forms():
+    """Pairs of 8-bit numbers. e4m3 ends at 448 and has one NaN of each sign; conversions never give an infinity."""
+    e5m2 = exact.Format(8, 2, -14, 15, 0x7F)
+    e4m3 = exact.Format(8, 3, -6, 8, 0x7F)
+
+    def narrow(f, s, relu):
+        def run(a):
+            v, negative = exact.decode(s, a)
+            if v == exact.NAN:
+                return 0x7F
+            most = f.inf - (2 if f is e4m3 else 1)
+            bits = most if v in (exact.PINF, exact.NINF) else min(exact.encode(f, abs(v)), most)
+            return 0 if relu and negative else bits | (f.sign if negative else 0)
+
+        return run
+
+    def widen(f, relu):
+        def run(a):
+            v, negative = exact.decode(f, a)
+            if v == exact.NAN or f is e4m3 and a & 127 == 127:
+                return 0x7FFF
+            if relu and negative:
+                return 0
+            return F16.inf | (F16.sign if negative else 0) if v in (exact.PINF, exact.NINF) else exact.encode(
+                F16, abs(v)) | (F16.sign if negative else 0)
+
+        return run
+
+    near = [(x, y) for x, y in ((0x43E00000, 0x43E7FFFF), (0x43E80000, 0x43E80001), (0x43F00000, 0xC7800000),
+                                (0x47600000, 0x476FFFFF), (0x47700000, 0xC7800000), (0x3B000000, 0x3A800000),
+                                (0x3A800001, 0x37800000), (0x37000000, 0x37000001), (0xBAFFFFFF, 0x80000001))]
+    for t, f in (("e5m2", e5m2), ("e4m3", e4m3)):
+        for relu in ("", ".relu"):
+            one, half, back = narrow(f, F32, relu), narrow(f, F16, relu), widen(f, relu)
+            family("cvt.rn.satfinite%s.%sx2.f32" % (relu, t), "cvt.rn.satfinite%s.%sx2.f32 %%d0, %%a0, %%a1;" % (relu, t),
+                   ["f32"] * 2, ["b16"], lambda a, b: one(a) << 8 | one(b), extra=near)
+            family("cvt.rn.satfinite%s.%sx2.f16x2" % (relu, t), "cvt.rn.satfinite%s.%sx2.f16x2 %%d0, %%a0;" % (relu, t),
+                   ["f16x2"], ["b16"], lambda a: half(a >> 16) << 8 | half(a & 0xFFFF))
+            family("cvt.rn%s.f16x2.%sx2" % (relu, t), "cvt.rn%s.f16x2.%sx2 %%d0, %%a0;" % (relu, t), ["b16"], ["b32"],
+                   lambda a: back(a >> 8) << 16 | back(a & 255), rows=[(k | k + 128 << 8,) for k in range(128)])
+
+
 def all_forms():
+    fp8_forms()
     integer_forms()
     float_forms()
     compare_forms()

@@ -265,6 +265,42 @@ def copies():
                 lambda a, b: (a, 0))
 
 
+def bulk_copies():
+    """One mbarrier and 32 bytes for each thread, which are more than a place: a block's tile of its own."""
+    begin = (".shared .align 32 .b8 wide[%d];\n.reg .b64 %%t, %%b;\n.reg .b32 %%t32, %%b32;\n.reg .pred %%over;\nmov.u64 %%t, wide;\n"
+             "mad.wide.u32 %%t, %%lane, 48, %%t;\nadd.u64 %%b, %%t, 32;\ncvt.u32.u64 %%t32, %%t;\ncvt.u32.u64 %%b32, %%b;\n"
+             "mbarrier.init.shared::cta.b64 [%%b], 1;\nst.shared.v2.b64 [%%t], {-1, -1};\n" % (64 * 48)).replace("%%", "%")
+    source = "st.global.v2.b64 [%g], {%a0, %a1};\n"
+    wait = ("wait:\nmbarrier.try_wait.parity.shared::cta.b64 %over, [%b], 0;\n@!%over bra.uni wait;\n"
+            "ld.shared.v2.b64 {%d0, %d1}, [%t];")
+    arrive = "mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%b], 16;\n"
+    to_shared = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+    for name, text in (("expected", arrive + to_shared + " [%t32], [%g], 16, [%b32];\n"),
+                       ("early", ".reg .b32 %n;\nmov.u32 %n, 16;\n" + to_shared + " [%t], [%g], %n, [%t+32];\n" + arrive),
+                       ("policy", ".reg .b64 %p0;\ncreatepolicy.fractional.L2::evict_last.b64 %p0;\n" + arrive +
+                        to_shared + ".L2::cache_hint [%t], [%g], 16, [%b], %p0;\n"),
+                       ("prefetch", "cp.async.bulk.prefetch.L2.global [%g], 16;\n" + arrive + to_shared +
+                        " [%t], [%g], 16, [%b];\n"),
+                       ("within", "st.shared.v2.b64 [%t+16], {%a0, %a1};\n" + arrive +
+                        "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%t], [%t+16], 16, [%b];\n")):
+        with_places("bulk." + name, begin + source + text + wait, ["b64"] * 2, ["b64"] * 2, lambda a, b: (a, b))
+    with_places("bulk.open", begin + source + to_shared + " [%t], [%g], 16, [%b];\nmbarrier.arrive.expect_tx.release.cta.shared::cta.b64 "
+                "_, [%b], 32;\nmbarrier.test_wait.parity.shared::cta.b64 %over, [%b], 0;\nselp.u32 %d0, 1, 0, %over;\n"
+                "mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [%b], 16;\n"
+                "mbarrier.test_wait.parity.shared::cta.b64 %over, [%b], 0;\nselp.u32 %d1, 1, 0, %over;", ["b64"] * 2, ["b32"] * 2,
+                lambda a, b: (0, 1))
+    out = ("fence.proxy.async.shared::cta;\n{}\ncp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;\n"
+           "cp.async.bulk.wait_group 0;\nld.global.v2.b64 {%d0, %d1}, [%g];")
+    for name, text in (("out", "cp.async.bulk.global.shared::cta.bulk_group [%g], [%t], 16;"),
+                       ("out.policy", ".reg .b64 %p0;\ncreatepolicy.fractional.L2::evict_first.b64 %p0;\n"
+                                      "cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%g], [%t32], 16, %p0;"),
+                       ("out.prefetch", ".reg .b64 %p0;\ncreatepolicy.fractional.L2::evict_first.b64 %p0;\n"
+                                        "cp.async.bulk.prefetch.L2.global.L2::cache_hint [%g], 16, %p0;\n"
+                                        "cp.async.bulk.global.shared::cta.bulk_group [%g], [%t], 16;")):
+        with_places("bulk." + name, begin + "st.shared.v2.b64 [%t], {%a0, %a1};\n" + out.replace("{}", text), ["b64"] * 2,
+                    ["b64"] * 2, lambda a, b: (a, b))
+
+
 def barriers_in_memory():
     """An mbarrier for each thread alone: what its phases and counts are is then certain."""
     begin = "mbarrier.init.shared.b64 [%s], {count};\n"
@@ -321,4 +357,5 @@ def memory_families():
     addresses()
     atomics()
     copies()
+    bulk_copies()
     barriers_in_memory()

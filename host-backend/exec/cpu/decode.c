@@ -521,7 +521,8 @@ static bool decode_cvt(struct ptx_decoder *d, const struct ptx_inst *inst)
     if (inst->operand_count == 3 && !ptx_source(d, &o[2], inst->types[1], &b))
         return false;
     /* registers wider than their types take the general way, which extends and cuts */
-    if (inst->operand_count == 2 &&
+    if (inst->operand_count == 2 && !ptx_type_is_pair(inst->types[0]) &&
+        !ptx_type_is_pair(inst->types[1]) &&
         (to != (ptx_type_bytes(inst->types[0]) < 2 ? 2 : ptx_type_bytes(inst->types[0])) ||
          from / 8 != ptx_type_bytes(inst->types[1]) / 8))
         fn = d->engine->cvt_general();
@@ -651,6 +652,8 @@ static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
     case PTX_OP_atom:
     case PTX_OP_atom_cas:
     case PTX_OP_red: return ptx_decode_memory(d, inst);
+    case PTX_OP_cp_bulk_to_shared:
+    case PTX_OP_cp_bulk_to_global:
     case PTX_OP_cp_async:
     case PTX_OP_cp_async_mbarrier:
     case PTX_OP_mbarrier_init:
@@ -664,6 +667,7 @@ static bool decode_one(struct ptx_decoder *d, const struct ptx_inst *inst)
     case PTX_OP_policy_cvt:
     case PTX_OP_policy_range:
     case PTX_OP_policy_part: return decode_policy(d, inst);
+    case PTX_OP_cp_bulk_prefetch:
     case PTX_OP_prefetch:
     case PTX_OP_prefetchu:
     case PTX_OP_discard:

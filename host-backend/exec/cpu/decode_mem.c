@@ -276,6 +276,52 @@ static bool decode_copy(struct ptx_decoder *d, const struct ptx_inst *inst)
     return guard(d, inst, insn);
 }
 
+/* An address in one register, with what is added to it. */
+static bool whole_address(struct ptx_decoder *d, const struct ptx_operand *o, uint32_t *at,
+                          bool *is_wide)
+{
+    struct access access = {.regs = {0}};
+
+    if (!address(d, o, &access))
+        return false;
+    *at = access.address;
+    *is_wide = access.address_wide;
+    return !access.offset || ptx_add(d, access.address, access.offset, access.address_wide, at);
+}
+
+/* cp.async.bulk: destination in a with its offset in imm, source in b, size in c, mbarrier in e; f: see engine.h. */
+static bool decode_bulk(struct ptx_decoder *d, const struct ptx_inst *inst)
+{
+    bool to_global = inst->op == PTX_OP_cp_bulk_to_global, to_wide, from_wide, bar_wide = false;
+    bool from_shared = to_global || (has(inst, PTX_M_shared_cta) && !has(inst, PTX_M_global));
+    const struct ptx_operand *o = inst->operands;
+    uint32_t to, from, size, bar = PTX_SINK_OFFSET;
+    struct ptx_insn *insn;
+
+    if (to_global && (!has(inst, PTX_M_global) || !has(inst, PTX_M_shared_cta)))
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "these state spaces are not implemented");
+    if (!to_global &&
+        has(inst, PTX_M_global) + has(inst, PTX_M_shared_cta) + has(inst, PTX_M_shared_cluster) !=
+            2)
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED, "these state spaces are not implemented");
+    if (!whole_address(d, &o[0], &to, &to_wide) || !whole_address(d, &o[1], &from, &from_wide) ||
+        !ptx_source(d, &o[2], PTX_T_u32, &size))
+        return false;
+    if (!to_global && !whole_address(d, &o[3], &bar, &bar_wide))
+        return false;
+    insn = ptx_emit(d, d->engine->select(inst));
+    if (!insn)
+        return false;
+    insn->a = to;
+    insn->b = from;
+    insn->c = size;
+    insn->e = bar;
+    insn->flags = to_wide ? PTX_I_ADDR64 : 0;
+    insn->f = (from_wide ? PTX_BULK_FROM64 : 0) | (bar_wide ? PTX_BULK_BAR64 : 0) |
+              (from_shared ? PTX_BULK_FROM_SHARED : 0) | (to_global ? PTX_BULK_TO_GLOBAL : 0);
+    return guard(d, inst, insn);
+}
+
 /* mbarrier: the object's address in a, an optional argument in b (1 if absent), the result in d. */
 static bool decode_mbarrier(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
@@ -314,6 +360,8 @@ bool ptx_decode_memory(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     if (inst->op == PTX_OP_cp_async)
         return decode_copy(d, inst);
+    if (inst->op == PTX_OP_cp_bulk_to_shared || inst->op == PTX_OP_cp_bulk_to_global)
+        return decode_bulk(d, inst);
     if (inst->op == PTX_OP_cp_async_mbarrier ||
         (inst->op >= PTX_OP_mbarrier_init && inst->op <= PTX_OP_mbarrier_complete))
         return decode_mbarrier(d, inst);

@@ -83,6 +83,12 @@ _Static_assert(sizeof(struct ptx_insn) == 64, "one cache line for each instructi
 #define PTX_I_ADDR64 4u /* the address register has 64 bits */
 #define PTX_I_ATOMIC 8u /* ld/st: ordered access */
 
+/* f of a bulk copy: addresses in 64-bit registers, and which way it goes. */
+#define PTX_BULK_FROM64      1u
+#define PTX_BULK_BAR64       2u
+#define PTX_BULK_FROM_SHARED 4u
+#define PTX_BULK_TO_GLOBAL   8u
+
 /* A register of the frame that nothing writes; filled in from its source when the frame is made. */
 struct ptx_slot_init {
     uint32_t offset;
@@ -163,7 +169,8 @@ struct ptx_warp {
     bool converged; /* all live lanes have the same frame and program counter */
     bool force;     /* let a partial .sync group pass: everybody else is stuck too */
     bool rotate;
-    uint8_t turn, favour; /* the lane whose turn it is beside the leaders', and for how many choices yet */
+    uint8_t turn,
+        favour; /* the lane whose turn it is beside the leaders', and for how many choices yet */
     uint8_t barrier[PTX_LANES];
     uint8_t *local; /* PTX_LANES lanes in granules of 8 bytes */
     uint32_t local_bytes;
@@ -237,8 +244,9 @@ struct ptx_engine {
         const struct ptx_inst *inst); /* the plain comparison inside set and setp */
     uint64_t (*cvt_flags)(const struct ptx_inst *inst); /* imm of a cvt */
     ptx_op_fn *(*cvt_general)(void);
-    ptx_op_fn *(*frame)(bool is_store, bool is_aligned); /* ld/st at a constant offset of the frame */
-    ptx_op_fn *(*param_const)(void);    /* ld at a constant offset of the kernel's parameters */
+    ptx_op_fn *(*frame)(bool is_store,
+                        bool is_aligned); /* ld/st at a constant offset of the frame */
+    ptx_op_fn *(*param_const)(void);      /* ld at a constant offset of the kernel's parameters */
     /* ld/st of one 32-bit register that is quick for rows of lanes; the general one goes into inner2. NULL: none. */
     ptx_op_fn *(*row)(bool is_store, bool is_shared);
 };

@@ -65,10 +65,11 @@ static inline void ptx_mods_set(struct ptx_mods *mods, enum ptx_mod mod)
     T(pred, 0)                                                                                     \
     T(b8, 1)                                                                                       \
     T(b16, 2)                                                                                      \
-    T(b32, 4) T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8) T(s8, 1) T(s16, 2)      \
-        T(s32, 4) T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8) T(f16x2, 4) T(bf16x2, 4)      \
-            T(u16x2, 4) T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) T(s4, 1) T(e4m3x2, 2)    \
-                T(e5m2x2, 2) T(texref, 8) T(samplerref, 8) T(surfref, 8)
+    T(b32, 4)                                                                                      \
+    T(b64, 8) T(b128, 16) T(u8, 1) T(u16, 2) T(u32, 4) T(u64, 8) T(s8, 1) T(s16, 2) T(s32, 4)      \
+        T(s64, 8) T(f16, 2) T(bf16, 2) T(f32, 4) T(f64, 8) T(f16x2, 4) T(bf16x2, 4) T(u16x2, 4)    \
+            T(s16x2, 4) T(tf32, 4) T(u2, 1) T(s2, 1) T(u4, 1) T(s4, 1) T(e4m3x2, 2) T(e5m2x2, 2)   \
+                T(texref, 8) T(samplerref, 8) T(surfref, 8)
 
 enum ptx_type {
 #define T(name, bytes) PTX_T_##name,
@@ -262,6 +263,7 @@ uint32_t ptx_type_bytes(enum ptx_type type);
 const char *ptx_type_name(enum ptx_type type);
 const char *ptx_mod_name(enum ptx_mod mod);
 bool ptx_type_is_float(enum ptx_type type);
+bool ptx_type_is_pair(enum ptx_type type); /* two floating-point numbers */
 bool ptx_type_is_signed(enum ptx_type type);
 
 /* Special registers. */

@@ -41,6 +41,20 @@ static inline uint64_t address_of(const struct ptx_warp *w, const struct ptx_ins
                                    : (uint32_t)(REG(uint32_t, i->a)[l] + (uint32_t)i->imm);
 }
 
+static const uint8_t *copied_from(struct ptx_warp *w, const struct ptx_insn *i, uint32_t l,
+                                  uint64_t va, uint32_t bytes)
+{
+    const uint8_t *host = ptx_generic(w, l, va, bytes, false);
+
+    if (va & (i->bytes - 1u)) {
+        ptx_fault(w, i, VGPU_PTX_FAULT_MISALIGNED, l, va, i->bytes, NULL);
+        return NULL;
+    }
+    if (!host)
+        ptx_fault(w, i, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, l, va, bytes, "load");
+    return host;
+}
+
 /* a: destination (shared), b: source (global), c: bytes of the source to take, bytes: size; the rest is zero */
 static ptx_next_insn cp_async(struct ptx_warp *w, const struct ptx_insn *i)
 {
@@ -57,8 +71,8 @@ static ptx_next_insn cp_async(struct ptx_warp *w, const struct ptx_insn *i)
         if (!to)
             return PTX_PARKED;
         take = take > i->bytes ? i->bytes : take;
-        if (take) {
-            from = async_host(w, i, l, REG(uint64_t, i->b)[l], i->bytes, false, false);
+        if (take) { /* the alignment is that of the whole, but what is not taken need not be there */
+            from = copied_from(w, i, l, REG(uint64_t, i->b)[l], take);
             if (!from)
                 return PTX_PARKED;
             memcpy(to, from, take);
@@ -180,6 +194,77 @@ static ptx_next_insn bar_try(struct ptx_warp *w, const struct ptx_insn *i)
 static ptx_next_insn bar_try_parity(struct ptx_warp *w, const struct ptx_insn *i)
 {
     return bar_try_end(w, i, bar_test_parity(w, i));
+}
+
+/* One address of a bulk copy; NULL: the launch has faulted. */
+static uint8_t *bulk_host(struct ptx_warp *w, const struct ptx_insn *i, uint32_t l, uint64_t va,
+                          uint32_t bytes, bool is_shared, bool is_store)
+{
+    uint8_t *host = ptx_generic(
+        w, l, is_shared && va < PTX_WINDOW_BYTES ? va + PTX_SHARED_BASE : va, bytes, is_store);
+
+    if (va & 15) {
+        ptx_fault(w, i, VGPU_PTX_FAULT_MISALIGNED, l, va, 16, NULL);
+        return NULL;
+    }
+    if (!host)
+        ptx_fault(w, i, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, l, va, bytes, is_store ? "store" : "load");
+    return host;
+}
+
+/* Done when it is issued, as cp.async is; then its bytes are taken off what the mbarrier waits for. */
+static ptx_next_insn bulk(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    bool to_global = i->f & PTX_BULK_TO_GLOBAL, from_shared = i->f & PTX_BULK_FROM_SHARED;
+
+    w->cta->progress++;
+    ACTIVE(w->mask)
+    {
+        uint32_t bytes = REG(uint32_t, i->c)[l];
+        uint64_t from_va = i->f & PTX_BULK_FROM64 ? REG(uint64_t, i->b)[l] : REG(uint32_t, i->b)[l];
+        uint64_t bar_va = i->f & PTX_BULK_BAR64 ? REG(uint64_t, i->e)[l] : REG(uint32_t, i->e)[l];
+        const uint8_t *from;
+        uint8_t *to;
+
+        if (bytes & 15)
+            return ptx_fault(w, i, VGPU_PTX_FAULT_INSTRUCTION, l, 0, 0,
+                             "a bulk copy of a size that is no multiple of 16");
+        to = bulk_host(w, i, l, address_of(w, i, l), bytes, !to_global, true);
+        from = to ? bulk_host(w, i, l, from_va, bytes, from_shared, false) : NULL;
+        if (!from)
+            return PTX_PARKED;
+        memmove(to, from, bytes);
+        *(to_global ? &w->cta->counts.store_bytes : &w->cta->counts.load_bytes) += bytes;
+        if (!to_global) {
+            uint64_t *bar =
+                (uint64_t *)(void *)async_host(w, i, l, bar_va, 8, bar_va < PTX_WINDOW_BYTES, true);
+
+            if (!bar)
+                return PTX_PARKED;
+            *bar = bar_update(w->cta, *bar, 0, 0, -(int32_t)bytes);
+        }
+    }
+    return i + 1;
+}
+SELECTOR(cp_bulk_to_shared)
+{
+    return bulk;
+}
+SELECTOR(cp_bulk_to_global)
+{
+    return bulk;
+}
+SELECTOR(cp_bulk_commit)
+{
+    return nothing;
+}
+SELECTOR(cp_bulk_wait)
+{
+    return nothing;
+}
+SELECTOR(cp_bulk_prefetch)
+{
+    return nothing;
 }
 
 OP1(bar_pending, uint32_t, uint64_t, (uint32_t)(a[l] & COUNT_MAX))

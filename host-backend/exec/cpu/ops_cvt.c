@@ -319,6 +319,66 @@ static ptx_next_insn cvt_pair(struct ptx_warp *w, const struct ptx_insn *i)
     return i + 1;
 }
 
+/* --- two 8-bit floating-point numbers: e5m2, the upper half of f16, and e4m3, which has no infinity --- */
+static uint32_t to_fp8(double x, bool is_e5m2, bool relu)
+{
+    uint32_t bits;
+
+    if (relu && x <= 0.0)
+        x = 0.0;
+    bits = is_e5m2 ? f64_narrow(x, 8, 2, -14, 15, PTX_RN, true)
+                   : f64_narrow(x, 8, 3, -6, 8, PTX_RN, true);
+    /* what would be the largest number of e4m3 is its not-a-number */
+    return !is_e5m2 && x == x && (bits & 0x7f) == 0x7f ? bits - 1 : bits;
+}
+
+static uint32_t from_fp8(uint32_t bits, bool is_e5m2, bool relu)
+{
+    uint32_t fraction = bits & 7, exponent = bits >> 3 & 15, half;
+    bool is_nan = is_e5m2 ? (bits & 0x7f) > 0x7c : (bits & 0x7f) == 0x7f;
+
+    if (is_nan)
+        return 0x7fff;
+    if (is_e5m2)
+        half = (bits & 0xff) << 8;
+    else
+        half = f64_to_half(exponent ? ldexp(8 + fraction, (int)exponent - 10) : ldexp(fraction, -9),
+                           PTX_RN) |
+               (bits & 0x80) << 8;
+    return relu && half >> 15 ? 0 : half;
+}
+
+#define FP8(name, IS_E5M2, RELU)                                                                   \
+    OP2_SCALAR(name##_of_f32, uint32_t, float, float,                                              \
+               to_fp8((double)a[l], IS_E5M2, RELU) << 8 | to_fp8((double)b[l], IS_E5M2, RELU))     \
+    OP1_SCALAR(name##_of_f16, uint32_t, uint32_t,                                                  \
+               to_fp8((double)half_to_f32(a[l] >> 16), IS_E5M2, RELU) << 8 |                       \
+                   to_fp8((double)half_to_f32(a[l] & 0xffff), IS_E5M2, RELU))                      \
+    OP1_SCALAR(f16_of_##name, uint32_t, uint32_t,                                                  \
+               from_fp8(a[l] >> 8 & 0xff, IS_E5M2, RELU) << 16 |                                   \
+                   from_fp8(a[l] & 0xff, IS_E5M2, RELU))
+FP8(e5m2, true, false)
+FP8(e5m2_relu, true, true)
+FP8(e4m3, false, false)
+FP8(e4m3_relu, false, true)
+
+#define PICK_FP8(pre, post, IS_E5M2)                                                               \
+    ((IS_E5M2) ? (HAS(relu) ? pre##e5m2_relu##post : pre##e5m2##post)                              \
+               : (HAS(relu) ? pre##e4m3_relu##post : pre##e4m3##post))
+
+static ptx_op_fn *cvt_fp8(const struct ptx_inst *in)
+{
+    bool to_fp8 = T0 == PTX_T_e5m2x2 || T0 == PTX_T_e4m3x2;
+
+    if (!HAS(rn) || HAS(ftz) || HAS(sat) || HAS(satfinite) != to_fp8)
+        return NULL;
+    if (to_fp8)
+        return T1 == PTX_T_f32     ? PICK_FP8(, _of_f32, T0 == PTX_T_e5m2x2)
+               : T1 == PTX_T_f16x2 ? PICK_FP8(, _of_f16, T0 == PTX_T_e5m2x2)
+                                   : NULL;
+    return T0 == PTX_T_f16x2 && T1 != PTX_T_f16x2 ? PICK_FP8(f16_of_, , T1 == PTX_T_e5m2x2) : NULL;
+}
+
 /* What convert() wants to know; the decoder stores it in imm. */
 uint64_t PTX_V(cvt_flags)(const struct ptx_inst *in);
 
@@ -428,6 +488,8 @@ SELECTOR(cvt)
     ptx_op_fn *fast = NULL;
 
     (void)d;
+    if (T0 == PTX_T_e4m3x2 || T0 == PTX_T_e5m2x2 || ptx_type_is_pair(T1))
+        return cvt_fp8(in);
     if (!cvt_is_legal(in))
         return NULL;
     if (T0 == PTX_T_f16x2 || T0 == PTX_T_bf16x2)

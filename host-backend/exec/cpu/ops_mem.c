@@ -580,6 +580,10 @@ SELECTOR(pmevent)
 {
     return nop;
 }
+SELECTOR(setmaxnreg) /* how many registers a thread has changes no result */
+{
+    return nop;
+}
 
 ptx_op_fn *PTX_V(select_frame)(bool is_store, bool is_aligned);
 ptx_op_fn *PTX_V(select_frame)(bool is_store, bool is_aligned)

@@ -24,7 +24,6 @@ struct ptx_log {
 
 enum ptx_sym_kind {
     PTX_SYM_REG,
-    PTX_SYM_REGS,
     PTX_SYM_VAR,
     PTX_SYM_FUNC,
     PTX_SYM_LABEL,
@@ -54,6 +53,7 @@ struct ptx_fixup {
 
 struct ptx_scope {
     struct vgpu_map names;
+    struct vgpu_map ranges; /* name<count> declarations; the bare name may be something else */
     struct ptx_fixup *fixups;
     struct ptx_scope *parent;
     uint32_t depth;

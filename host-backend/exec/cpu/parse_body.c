@@ -63,8 +63,8 @@ static struct ptx_sym *regs_find(struct ptx_scope *scope, const char *name, uint
             continue;
         for (uint32_t i = bytes - digits; i < bytes; i++)
             number = number * 10 + (uint64_t)(name[i] - '0');
-        sym = vgpu_map_find(&scope->names, name, bytes - digits);
-        if (sym && sym->kind == PTX_SYM_REGS && number < sym->count)
+        sym = vgpu_map_find(&scope->ranges, name, bytes - digits);
+        if (sym && number < sym->count)
             return sym;
     }
     return NULL;
@@ -184,15 +184,15 @@ static bool parse_reg(struct ptx_parser *p)
 
         if (!ptx_expect_name(p, &name, &bytes))
             return false;
-        if (vgpu_map_find(&p->scope->names, name, bytes))
+        if (vgpu_map_find(ptx_is_punct(p, '<') ? &p->scope->ranges : &p->scope->names, name, bytes))
             return ptx_error(p, p->tok.line, "'%.*s' is declared twice",
                              (int)(bytes < 80 ? bytes : 80), name);
         if (ptx_take_punct(p, '<')) {
             if (p->tok.kind != PTX_TOK_INT || p->tok.bits > UINT32_MAX)
                 return ptx_error(p, p->tok.line, "expected a register count");
-            sym = ptx_sym_add(p, name, bytes, PTX_SYM_REGS);
-            if (!sym)
-                return false;
+            sym = vgpu_arena_alloc(p->arena, 1, sizeof(*sym));
+            if (!sym || !vgpu_map_insert(p->arena, &p->scope->ranges, name, bytes, sym))
+                return ptx_no_memory(p);
             sym->count = (uint32_t)p->tok.bits;
             ptx_next(p);
             if (!ptx_expect(p, '>'))

@@ -511,7 +511,7 @@ static bool check_special(struct ptx_parser *p, struct ptx_inst *inst)
         return combines == (n == 4) || bad(p, inst, "a boolean operator goes with a third source");
     }
     case PTX_OP_cvt: {
-        bool is_pair = inst->types[0] == PTX_T_f16x2 || inst->types[0] == PTX_T_bf16x2;
+        bool is_pair = ptx_type_is_pair(inst->types[0]) && !ptx_type_is_pair(inst->types[1]);
 
         return is_pair == (n == 3) || bad(p, inst, "another number of operands");
     }

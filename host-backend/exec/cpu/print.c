@@ -85,6 +85,7 @@ struct conversion {
     char spec[40]; /* rebuilt: %[flags][width][.precision] */
     uint32_t length;
     bool is_long;
+    uint32_t halvings; /* h: 1, hh: 2 */
 };
 
 static uint32_t parse_number(struct printer *p, const char *format, uint32_t at, int *value)
@@ -112,6 +113,7 @@ static uint32_t parse_conversion(struct printer *p, const char *format, uint32_t
 
     c->length = 0;
     c->is_long = false;
+    c->halvings = 0;
     c->spec[c->length++] = '%';
     while (format[at] && strchr("-+ #0", format[at])) {
         if (c->length < 7)
@@ -127,9 +129,19 @@ static uint32_t parse_conversion(struct printer *p, const char *format, uint32_t
         if (value >= 0)
             c->length += (uint32_t)snprintf(c->spec + c->length, 8, ".%d", value);
     }
-    while (format[at] && strchr("hlLqjzt", format[at]))
-        c->is_long |= format[at++] != 'h';
+    for (; format[at] && strchr("hlLqjzt", format[at]); at++) {
+        c->is_long |= format[at] != 'h';
+        c->halvings += format[at] == 'h';
+    }
     return at;
+}
+
+/* An argument of 32 bits as the int, short or char that it is to be printed as. */
+static uint64_t shorten(uint64_t bits, uint32_t halvings, bool is_signed)
+{
+    uint32_t shift = halvings == 0 ? 32 : halvings == 1 ? 48 : 56;
+
+    return is_signed ? (uint64_t)((int64_t)(bits << shift) >> shift) : bits << shift >> shift;
 }
 
 static void put_conversion(struct printer *p, struct conversion *c, char letter)
@@ -147,8 +159,8 @@ static void put_conversion(struct printer *p, struct conversion *c, char letter)
     case 'x':
     case 'X':
         bits = next_arg(p, c->is_long ? 8 : 4);
-        if (!c->is_long && (letter == 'd' || letter == 'i'))
-            bits = (uint64_t)(int64_t)(int32_t)bits;
+        if (!c->is_long)
+            bits = shorten(bits, c->halvings, letter == 'd' || letter == 'i');
         snprintf(c->spec + c->length, 8, "ll%c", letter);
         wrote = snprintf(out, sizeof(out), c->spec, (long long)bits);
         break;

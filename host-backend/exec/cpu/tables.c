@@ -190,6 +190,12 @@ bool ptx_type_is_float(enum ptx_type type)
     return type >= PTX_T_f16 && type <= PTX_T_bf16x2;
 }
 
+bool ptx_type_is_pair(enum ptx_type type)
+{
+    return type == PTX_T_f16x2 || type == PTX_T_bf16x2 || type == PTX_T_e4m3x2 ||
+           type == PTX_T_e5m2x2;
+}
+
 bool ptx_type_is_signed(enum ptx_type type)
 {
     return type >= PTX_T_s8 && type <= PTX_T_s64;

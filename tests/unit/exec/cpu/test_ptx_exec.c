@@ -407,6 +407,23 @@ START_TEST(async_copies_and_mbarriers_complete)
 }
 END_TEST
 
+START_TEST(an_async_copy_reads_no_more_than_it_takes)
+{
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) { .reg .b64 %o, %s; .reg .b32 %v;\n"
+             ".shared .align 16 .b8 tile[16]; ld.param.u64 %o, [out]; mov.u64 %s, tile;\n"
+             "st.global.u32 [%o+48], 7; cp.async.cg.shared.global [%s], [%o+48], 16, 4; "
+             "cp.async.wait_all;\n"
+             "ld.shared.u32 %v, [%s]; st.global.u32 [%o], %v; ld.shared.u32 %v, [%s+4]; "
+             "st.global.u32 [%o+4], %v; ret; }\n";
+    uint32_t *got =
+        run_words(text, 1, 1, 13); /* the last of them is read, what follows is not there */
+
+    ck_assert_uint_eq(got[0], 7);
+    ck_assert_uint_eq(got[1], 0);
+}
+END_TEST
+
 START_TEST(globals_hold_their_initial_values)
 {
     static const char text[] = HEAD
@@ -504,6 +521,8 @@ START_TEST(printf_formats_its_arguments)
         /* "%d|%5.2f|%s|%llx|%c|%%\n" */
         ".global .align 1 .b8 fmt[26] = "
         "{37,100,124,37,53,46,50,102,124,37,115,124,37,108,108,120,124,37,99,124,37,37,10,0};\n"
+        /* "%hd %hhu\n" */
+        ".global .align 1 .b8 shorter[10] = {37,104,100,32,37,104,104,117,10,0};\n"
         ".global .align 1 .b8 str[3] = {104,105,0};\n"
         ".visible .entry k(.param .u64 out) {\n"
         ".local .align 8 .b8 args[40]; .reg .b64 %l, %g, %s, %f; .reg .b32 %r;\n"
@@ -514,6 +533,10 @@ START_TEST(printf_formats_its_arguments)
         "{ .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f; st.param.b64 [b], "
         "%g;\n"
         "call.uni (c), vprintf, (a, b); ld.param.b32 %r, [c]; }\n"
+        "st.local.u32 [%l], 0x18001; st.local.u32 [%l+4], 0x1ff; mov.u64 %f, shorter;\n"
+        "{ .param .b64 a; .param .b64 b; .param .b32 c; st.param.b64 [a], %f; st.param.b64 [b], "
+        "%g;\n"
+        "call.uni (c), vprintf, (a, b); }\n"
         ".reg .b64 %o; ld.param.u64 %o, [out]; st.global.u32 [%o], %r; ret; }\n";
     struct vgpu_ptx_options options = {.threads = 1, .print = collect, .user = printed};
     uint32_t *got;
@@ -521,7 +544,7 @@ START_TEST(printf_formats_its_arguments)
     vgpu_ptx_machine_destroy(machine);
     ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
     got = run_words(text, 1, 1, 1);
-    ck_assert_str_eq(printed, "-5| 3.14|hi|123456789abcd|Z|%\n");
+    ck_assert_str_eq(printed, "-5| 3.14|hi|123456789abcd|Z|%\n-32767 255\n");
     ck_assert_uint_eq(got[0], 5);
 }
 END_TEST
@@ -683,6 +706,22 @@ START_TEST(reserved_shared_memory_can_be_asked_for_but_not_used)
 }
 END_TEST
 
+/* The name %v, %v<2> and what an inner scope calls %v<1> are three things; the register count is a hint. */
+START_TEST(a_register_and_a_range_may_share_a_name)
+{
+    static const char text[] =
+        ".version 8.3\n.target sm_90a\n.address_size 64\n"
+        ".visible .entry k(.param .u64 out) {\n" TID OUT
+        "setmaxnreg.inc.sync.aligned.u32 64; .reg .b32 %v<2>; .reg .b32 %v;\n"
+        "mov.u32 %v, 1; mov.u32 %v0, 20; mov.u32 %v1, 300;\n"
+        "{ .reg .b32 %v<1>; mov.u32 %v0, 4000; add.u32 %v, %v, %v0; add.u32 %v1, %v1, %v0; }\n"
+        "setmaxnreg.dec.sync.aligned.u32 24; add.u32 %v, %v, %v0; add.u32 %v, %v, %v1;\n"
+        "st.global.u32 [%p], %v; ret; }\n";
+
+    ck_assert_uint_eq(run_words(text, 1, 1, 1)[0], 1 + 4000 + 20 + 300 + 4000);
+}
+END_TEST
+
 START_TEST(bad_launches_are_refused)
 {
     struct vgpu_ptx_module *module =
@@ -750,6 +789,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, shuffles_and_votes_without_sync_follow_the_manual);
     tcase_add_test(tc, atomics_of_many_threads_add_up);
     tcase_add_test(tc, async_copies_and_mbarriers_complete);
+    tcase_add_test(tc, an_async_copy_reads_no_more_than_it_takes);
     tcase_add_test(tc, globals_hold_their_initial_values);
     tcase_add_test(tc, dynamic_shared_memory_follows_the_static);
     tcase_add_test(tc, several_inputs_link_into_one_module);
@@ -766,6 +806,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, a_cancel_flag_ends_a_kernel);
     tcase_add_test(tc, addc_after_sub_adds_one_where_nothing_was_borrowed);
     tcase_add_test(tc, reserved_shared_memory_can_be_asked_for_but_not_used);
+    tcase_add_test(tc, a_register_and_a_range_may_share_a_name);
     tcase_add_test(tc, bad_launches_are_refused);
     tcase_add_test(tc, a_launch_that_needs_too_much_host_memory_fails_cleanly);
     suite_add_tcase(s, tc);
