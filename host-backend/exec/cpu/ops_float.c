@@ -296,8 +296,16 @@ static inline float div_approx(float x, float y)
         r = NAN;
     return canon(r);
 }
+
+/* Flushed where it is tiny after rounding, as every division is. */
+static inline float div_approx_flush(float x, float y)
+{
+    float r = ftz(div_approx(x, y));
+
+    return IS_LEAST(r) ? ftz(div_flushed(x, y, 0)) : r;
+}
 OP2(div_approx_f32, float, float, float, div_approx(a[l], b[l]))
-OP2(div_approx_ftz, float, float, float, ftz(div_approx(ftz(a[l]), ftz(b[l]))))
+OP2(div_approx_ftz, float, float, float, div_approx_flush(ftz(a[l]), ftz(b[l])))
 SELECTOR(float_div)
 {
     if (T0 == PTX_T_f32 && HAS(approx))
