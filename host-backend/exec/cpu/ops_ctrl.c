@@ -387,6 +387,7 @@ static uint64_t call_argument(struct ptx_warp *w, const struct ptx_callsite *sit
     return value;
 }
 
+/* Thousands of instructions' worth: some in a row use a turn up. */
 ptx_next_insn PTX_V(op_vprintf)(struct ptx_warp *w, const struct ptx_insn *i)
 {
     const struct ptx_callsite *site = &w->frame->code->callsites[i->e];
@@ -407,7 +408,11 @@ ptx_next_insn PTX_V(op_vprintf)(struct ptx_warp *w, const struct ptx_insn *i)
                 REG(uint32_t, to->offset)[l] = result;
         }
     }
-    return i + 1;
+    w->ticks -= PTX_QUANTUM / 8;
+    if (w->ticks > 0)
+        return i + 1;
+    warp_park(w, w->mask, i + 1);
+    return PTX_PARKED;
 }
 
 ptx_next_insn PTX_V(op_assertfail)(struct ptx_warp *w, const struct ptx_insn *i)

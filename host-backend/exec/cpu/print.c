@@ -4,7 +4,8 @@
  *
  * The arguments lie packed in memory, each aligned to its size. The format is the guest's: every conversion is
  * taken apart and put together again from what is known to be safe, so nothing of it reaches the C library's
- * printf unseen. Output of one call is handed to the sink whole.
+ * printf unseen. Output of one call is handed to the sink whole. A call costs no more than its limits: strings are read
+ * no further than they are printed.
  */
 #include "machine.h"
 
@@ -13,6 +14,7 @@
 
 #define PRINT_FORMAT_MAX 4096u
 #define PRINT_TEXT_MAX   16384u
+#define PRINT_STRING_MAX 1024u
 #define PRINT_WIDTH_MAX  512
 
 struct printer {
@@ -52,17 +54,20 @@ static uint64_t next_arg(struct printer *p, uint32_t bytes)
     return value;
 }
 
-static void put_string(struct printer *p, const char *spec, uint64_t va)
+/* At most `most` bytes of a string, which need not end then, as in C. */
+static void put_string(struct printer *p, const char *spec, uint32_t most, uint64_t va)
 {
-    char text[1024];
-    char out[1024 + PRINT_WIDTH_MAX + 8];
+    char text[PRINT_STRING_MAX];
+    char out[PRINT_STRING_MAX + PRINT_WIDTH_MAX + 8];
     uint32_t n = 0;
     int wrote;
 
+    if (p->used == PRINT_TEXT_MAX)
+        return;
     if (!va) {
         memcpy(text, "(null)", 7);
     } else {
-        for (; n < sizeof(text) - 1; n++) {
+        for (; n < most; n++) {
             const uint8_t *c = ptx_generic(p->w, p->lane, va + n, 1, false);
 
             if (!c) {
@@ -84,6 +89,7 @@ static void put_string(struct printer *p, const char *spec, uint64_t va)
 struct conversion {
     char spec[40]; /* rebuilt: %[flags][width][.precision] */
     uint32_t length;
+    uint32_t string_max; /* bytes of a string, from the precision */
     bool is_long;
     uint32_t halvings; /* h: 1, hh: 2 */
 };
@@ -112,6 +118,7 @@ static uint32_t parse_conversion(struct printer *p, const char *format, uint32_t
     int value;
 
     c->length = 0;
+    c->string_max = PRINT_STRING_MAX - 1;
     c->is_long = false;
     c->halvings = 0;
     c->spec[c->length++] = '%';
@@ -126,8 +133,10 @@ static uint32_t parse_conversion(struct printer *p, const char *format, uint32_t
     }
     if (format[at] == '.') {
         at = parse_number(p, format, at + 1, &value);
-        if (value >= 0)
+        if (value >= 0) {
             c->length += (uint32_t)snprintf(c->spec + c->length, 8, ".%d", value);
+            c->string_max = (uint32_t)value;
+        }
     }
     for (; format[at] && strchr("hlLqjzt", format[at]); at++) {
         c->is_long |= format[at] != 'h';
@@ -175,7 +184,7 @@ static void put_conversion(struct printer *p, struct conversion *c, char letter)
         return;
     case 's':
         snprintf(c->spec + c->length, 8, "s");
-        put_string(p, c->spec, next_arg(p, 8));
+        put_string(p, c->spec, c->string_max, next_arg(p, 8));
         return;
     default: /* one of aAeEfFgG */
         bits = next_arg(p, 8);

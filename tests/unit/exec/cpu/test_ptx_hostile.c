@@ -611,6 +611,48 @@ START_TEST(empty_blocks_count_against_the_budget)
 }
 END_TEST
 
+static uint32_t printed;
+
+static void count_text(void *user, const char *text, size_t bytes)
+{
+    (void)user, (void)text;
+    ck_assert_uint_le(bytes, 16384);
+    printed++;
+}
+
+/* Device printf is the costliest instruction there is: the budget is looked at between a few of them. */
+START_TEST(printing_without_end_ends_with_the_budget)
+{
+    static const char call[] =
+        "{ .param .b64 x; .param .b64 y; .param .b32 z; st.param.b64 [x], f; "
+        "st.param.b64 [y], s; call (z), vprintf, (x, y); }\n";
+    struct vgpu_ptx_options options = {.threads = 1, .print = count_text, .instruction_budget = 10};
+    struct text t;
+    struct ptx_run_result r;
+
+    vgpu_ptx_machine_destroy(machine);
+    ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
+    for (int is_loop = 0; is_loop < 2; is_loop++) {
+        /* of each %.0s nothing is printed, and so nothing of the kilobyte is to be read */
+        t = text_of(HEAD ".extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);\n"
+                         ".global .b8 format[] = {",
+                    "37, 46, 48, 115, ", 900, "10, 0};\n.global .b8 string[] = {");
+        text_repeat(&t, "97, ", 1023);
+        text_add(&t, "97};\n.global .u64 strings[] = {");
+        text_repeat(&t, "string, ", 899);
+        text_add(&t, "string};\n.visible .entry k() { .reg .b64 f, s; mov.u64 f, format; "
+                     "mov.u64 s, strings;\nl: ");
+        text_repeat(&t, call, is_loop ? 1 : 2000);
+        text_add(&t, is_loop ? "bra l; }" : "ret; }");
+        printed = 0;
+        r = run_text(t.bytes, 1);
+        check_fault(&r, VGPU_PTX_FAULT_TIMEOUT, "limit");
+        ck_assert_uint_le(printed, 2 * 64 * 9); /* two warps, each its turn and one more */
+        free(t.bytes);
+    }
+}
+END_TEST
+
 /* Frames of a quarter of a MiB, 4096 of them: more than one launch may have. */
 START_TEST(frames_of_a_recursion_are_within_the_launch_limit)
 {
@@ -653,6 +695,7 @@ static Suite *ptx_hostile_suite(void)
     tcase_add_loop_test(run_case, what_runs_wild_is_caught_and_named, 0, COUNT_OF(runs));
     tcase_add_test(run_case, calls_that_double_at_each_level_end_with_the_budget);
     tcase_add_test(run_case, empty_blocks_count_against_the_budget);
+    tcase_add_test(run_case, printing_without_end_ends_with_the_budget);
     tcase_add_test(run_case, frames_of_a_recursion_are_within_the_launch_limit);
     suite_add_tcase(s, run_case);
     return s;
