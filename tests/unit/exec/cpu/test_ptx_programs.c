@@ -28,6 +28,8 @@ static const struct {
     {"numeric", programs_numeric, {"clang", "nvcc"}, 1},
     {"warps", programs_warps, {"clang", "nvcc"}, 0},
     {"modern", programs_modern, {NULL, "nvcc"}, 0},
+    {"language", programs_language, {"clang", "nvcc"}, 0},
+    {"library", programs_library, {NULL, "nvcc"}, 0},
 };
 
 #define FILES ((int)(sizeof(files) / sizeof(files[0])))
