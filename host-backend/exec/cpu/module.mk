@@ -33,7 +33,8 @@ $(eval $(call vgpu_prog,vgpu-bench-ptx,tests/bench/bench_ptx.c,ptx,$(PTX_LDLIBS)
 
 $(eval $(call vgpu_test,ptx-exec,tests/unit/exec/cpu/test_ptx_exec.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
 $(eval $(call vgpu_test,ptx-rows,tests/unit/exec/cpu/test_ptx_rows.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
-$(eval $(call vgpu_test,ptx-hostile,tests/unit/exec/cpu/test_ptx_hostile.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
+$(eval $(call vgpu_test,ptx-hostile,tests/unit/exec/cpu/test_ptx_hostile.c tests/lib/big_text.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
+$(eval $(call vgpu_test,ptx-runaway,tests/unit/exec/cpu/test_ptx_runaway.c tests/lib/big_text.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
 $(eval $(call vgpu_test,ptx-approx,tests/unit/exec/cpu/test_ptx_approx.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS) -lmpfr))
 $(eval $(call vgpu_test,ptx-load,tests/unit/exec/cpu/test_ptx_load.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
 # The references round as the kernels do: no contraction.

@@ -1,37 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a tenant may send to the loader to exhaust or break it: texts too large to write down, made here from a
- * start, a piece repeated many times and an end. In a piece '#' is its number and '$' the next one's.
+ * start, a piece repeated many times and an end (big_text.h).
  *
  * Each text either loads or is refused with the line and the reason, and in both cases costs no more host memory
  * than the module's limit and the copies of the text. Nothing here looks at the clock: what takes too long runs into
  * the case's timeout.
  *
- * What loads and is only to be caught when it runs is run, within small limits.
+ * What loads and is only to be caught when it runs is in test_ptx_runaway.c.
  */
+#include "big_text.h"
 #include "ptx_run.h"
 #include "unit.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define HEAD         ".version 8.0\n.target sm_90\n.address_size 64\n"
 #define K            HEAD ".entry k() { "
 #define MODULE_LIMIT (64ull << 20)
 #define DEVICE_LIMIT (64ull << 20)
-#define LAUNCH_LIMIT (32u << 20)
 #define SLACK        (24ull << 20) /* logs, pages of the program itself, what a sanitizer adds */
 
 static struct vgpu_ptx_machine *machine;
 
 static void machine_with(uint64_t module_limit)
 {
-    struct vgpu_ptx_options options = {.threads = 1,
-                                       .mem_limit_bytes = DEVICE_LIMIT,
-                                       .max_module_bytes = module_limit,
-                                       .max_registers_bytes = LAUNCH_LIMIT,
-                                       .instruction_budget = 2000000};
+    struct vgpu_ptx_options options = {
+        .threads = 1, .mem_limit_bytes = DEVICE_LIMIT, .max_module_bytes = module_limit};
 
     vgpu_ptx_machine_destroy(machine);
     ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
@@ -48,68 +44,7 @@ static void teardown(void)
     vgpu_ptx_machine_destroy(machine);
 }
 
-/* --- texts --- */
-struct text {
-    char *bytes;
-    size_t used, room;
-};
-
-static void text_put(struct text *t, const char *bytes, size_t count)
-{
-    if (t->room - t->used < count + 1) {
-        t->room = (t->room + count + 1) * 2;
-        t->bytes = realloc(t->bytes, t->room);
-        ck_assert_ptr_nonnull(t->bytes);
-    }
-    memcpy(t->bytes + t->used, bytes, count);
-    t->used += count;
-    t->bytes[t->used] = '\0';
-}
-
-static void text_add(struct text *t, const char *string)
-{
-    text_put(t, string, strlen(string));
-}
-
-static void text_repeat(struct text *t, const char *piece, uint32_t count)
-{
-    for (uint32_t k = 0; k < count; k++) {
-        const char *from = piece;
-
-        for (const char *at = piece;; at++) {
-            char number[12];
-
-            if (*at && *at != '#' && *at != '$')
-                continue;
-            text_put(t, from, (size_t)(at - from));
-            if (!*at)
-                break;
-            snprintf(number, sizeof(number), "%u", k + (*at == '$'));
-            text_add(t, number);
-            from = at + 1;
-        }
-    }
-}
-
-static struct text text_of(const char *start, const char *piece, uint32_t count, const char *end)
-{
-    struct text t = {0};
-
-    text_add(&t, start);
-    text_repeat(&t, piece, count);
-    text_add(&t, end);
-    return t;
-}
-
 /* --- loading within bounds --- */
-static uint64_t peak_bytes(void)
-{
-    struct rusage usage;
-
-    ck_assert_int_eq(getrusage(RUSAGE_SELF, &usage), 0);
-    return (uint64_t)usage.ru_maxrss << 10;
-}
-
 /* Every refusal names a line of the text. */
 static int names_a_line(const char *log)
 {
@@ -524,180 +459,22 @@ START_TEST(files_that_disagree_do_not_link)
 }
 END_TEST
 
-/* --- what only a run shows --- */
-static const struct {
-    const char *before, *body;
-    enum vgpu_ptx_fault_kind kind;
-    const char *says;
-} runs[] = {
-    {".func f() { call f, (); }", "call f, ();", VGPU_PTX_FAULT_STACK, "stack overflow"},
-    {".func g();\n.func f() { call g, (); }\n.func g() { call f, (); }", "call g, ();",
-     VGPU_PTX_FAULT_STACK, "stack overflow"},
-    {".func f() { .reg .b64 r; p: .callprototype _ (); mov.u64 r, f; call r, (), p; }",
-     "call f, ();", VGPU_PTX_FAULT_STACK, "stack overflow"},
-    {".func f() { .reg .pred p; .reg .u32 t; mov.u32 t, %tid.x; setp.ne.u32 p, t, 0; @p call f, "
-     "(); }",
-     "call f, ();", VGPU_PTX_FAULT_STACK, "stack overflow"},
-    {".func f0() { ret; }\n", "mov.u64 %o, k; call %o, (), p;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS,
-     "indirect call"},
-    {".func f0() { ret; }\n", "mov.u64 %o, f0; add.u64 %o, %o, 1; call %o, (), p;",
-     VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "indirect call"},
-    {"", "mov.u64 %o, 0; call %o, (), p;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "indirect call"},
-    {"", "mov.u64 %o, -1; call %o, (), p;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "indirect call"},
-    {"", "t: .branchtargets l; brx.idx %v, t; l:", VGPU_PTX_FAULT_INSTRUCTION, "brx"},
-    {"", "mov.u32 %v, 0xffffffff; t: .branchtargets l; brx.idx %v, t; l:",
-     VGPU_PTX_FAULT_INSTRUCTION, "brx"},
-    {"", "l: bra l;", VGPU_PTX_FAULT_TIMEOUT, "limit"},
-    {"", "l: t: .branchtargets l; mov.u32 %v, 0; brx.idx %v, t;", VGPU_PTX_FAULT_TIMEOUT, "limit"},
-    {"", "l: bar.sync 0; bra l;", VGPU_PTX_FAULT_TIMEOUT, "limit"},
-    {"", "l: atom.shared.cas.b32 %v, [s], 1, 2; setp.ne.u32 %q, %v, 1; @%q bra l;",
-     VGPU_PTX_FAULT_TIMEOUT, "limit"},
-    {"", "l: nanosleep.u32 1; bra l;", VGPU_PTX_FAULT_TIMEOUT, "limit"},
-};
-
-static struct ptx_run_result run_text(const char *text, uint32_t blocks)
-{
-    struct vgpu_ptx_module *module = ptx_test_load(machine, text);
-    struct ptx_run_result r =
-        ptx_test_launch(machine, ptx_test_function(module, "k"), blocks, 64, NULL, 0);
-
-    vgpu_ptx_module_unload(module);
-    return r;
-}
-
-static void check_fault(const struct ptx_run_result *r, enum vgpu_ptx_fault_kind kind,
-                        const char *says)
-{
-    ck_assert_msg(r->fault.kind == kind && strstr(r->fault.text, says), "fault %d: %s",
-                  (int)r->fault.kind, r->fault.text);
-    ck_assert_str_eq(r->fault.kernel, "k");
-}
-
-START_TEST(what_runs_wild_is_caught_and_named)
-{
-    char text[2048];
-    struct ptx_run_result r;
-
-    snprintf(text, sizeof(text),
-             HEAD
-             "%s\n.visible .entry k() { .reg .b64 %%o; .reg .b32 %%v; .reg .pred %%q; "
-             ".shared .align 4 .b32 s; p: .callprototype _ (); mov.u32 %%v, %%tid.x; add.u32 %%v, "
-             "%%v, 1;\n%s\nret; }\n",
-             runs[_i].before, runs[_i].body);
-    r = run_text(text, 1);
-    check_fault(&r, runs[_i].kind, runs[_i].says);
-}
-END_TEST
-
-/* Calls that double at each level: no loop, no recursion, and no end. */
-START_TEST(calls_that_double_at_each_level_end_with_the_budget)
-{
-    struct text t =
-        text_of(HEAD ".func f0() { ret; }\n", ".func f$() { call f#, (); call f#, (); ret; }\n", 60,
-                ".visible .entry k() { call f60, (); }\n");
-    struct ptx_run_result r = run_text(t.bytes, 1);
-
-    check_fault(&r, VGPU_PTX_FAULT_TIMEOUT, "limit");
-    free(t.bytes);
-}
-END_TEST
-
-/* Two thousand million blocks that do nothing. */
-START_TEST(empty_blocks_count_against_the_budget)
-{
-    struct ptx_run_result r = run_text(HEAD ".visible .entry k() { ret; }\n", INT32_MAX);
-
-    check_fault(&r, VGPU_PTX_FAULT_TIMEOUT, "limit");
-}
-END_TEST
-
-static uint32_t printed;
-
-static void count_text(void *user, const char *text, size_t bytes)
-{
-    (void)user, (void)text;
-    ck_assert_uint_le(bytes, 16384);
-    printed++;
-}
-
-/* Device printf is the costliest instruction there is: the budget is looked at between a few of them. */
-START_TEST(printing_without_end_ends_with_the_budget)
-{
-    static const char call[] =
-        "{ .param .b64 x; .param .b64 y; .param .b32 z; st.param.b64 [x], f; "
-        "st.param.b64 [y], s; call (z), vprintf, (x, y); }\n";
-    struct vgpu_ptx_options options = {.threads = 1, .print = count_text, .instruction_budget = 10};
-    struct text t;
-    struct ptx_run_result r;
-
-    vgpu_ptx_machine_destroy(machine);
-    ck_assert_int_eq(vgpu_ptx_machine_create(&options, &machine), VGPU_PTX_OK);
-    for (int is_loop = 0; is_loop < 2; is_loop++) {
-        /* of each %.0s nothing is printed, and so nothing of the kilobyte is to be read */
-        t = text_of(HEAD ".extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);\n"
-                         ".global .b8 format[] = {",
-                    "37, 46, 48, 115, ", 900, "10, 0};\n.global .b8 string[] = {");
-        text_repeat(&t, "97, ", 1023);
-        text_add(&t, "97};\n.global .u64 strings[] = {");
-        text_repeat(&t, "string, ", 899);
-        text_add(&t, "string};\n.visible .entry k() { .reg .b64 f, s; mov.u64 f, format; "
-                     "mov.u64 s, strings;\nl: ");
-        text_repeat(&t, call, is_loop ? 1 : 2000);
-        text_add(&t, is_loop ? "bra l; }" : "ret; }");
-        printed = 0;
-        r = run_text(t.bytes, 1);
-        check_fault(&r, VGPU_PTX_FAULT_TIMEOUT, "limit");
-        ck_assert_uint_le(printed, 2 * 64 * 9); /* two warps, each its turn and one more */
-        free(t.bytes);
-    }
-}
-END_TEST
-
-/* Frames of a quarter of a MiB, 4096 of them: more than one launch may have. */
-START_TEST(frames_of_a_recursion_are_within_the_launch_limit)
-{
-    struct text t =
-        text_of(HEAD ".func f() { .reg .b64 r<2000>; .reg .b64 a; .shared .b64 s;\n", "", 1, "");
-    struct ptx_run_result r;
-    uint64_t before;
-
-    text_repeat(&t, "ld.shared.u64 r#, [s];\n", 2000);
-    text_add(&t, "call f, ();\n");
-    text_repeat(&t, "st.shared.u64 [s], r#;\n", 2000);
-    text_add(&t, "ret; }\n.visible .entry k() { call f, (); }\n");
-    before = peak_bytes();
-    r = run_text(t.bytes, 1);
-    check_fault(&r, VGPU_PTX_FAULT_STACK, "no memory for another frame");
-    ck_assert_uint_le(peak_bytes() - before, (MODULE_LIMIT + LAUNCH_LIMIT) * 9 / 8 + SLACK);
-    free(t.bytes);
-}
-END_TEST
-
 #define COUNT_OF(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 static Suite *ptx_hostile_suite(void)
 {
     Suite *s = suite_create("ptx_hostile");
-    TCase *load_case = tcase_create("load"), *run_case = tcase_create("run");
+    TCase *tc = tcase_create("load");
 
-    tcase_add_checked_fixture(load_case, setup, teardown);
-    tcase_set_timeout(load_case, 120);
-    tcase_add_loop_test(load_case, it_loads_or_is_refused_with_line_and_reason, 0,
-                        COUNT_OF(groups));
-    tcase_add_test(load_case, the_walk_over_call_graphs_is_bounded);
-    tcase_add_test(load_case, a_sparse_initialiser_takes_no_memory_of_its_own);
-    tcase_add_test(load_case, every_byte_is_taken_anywhere);
-    tcase_add_test(load_case, every_beginning_of_a_text_ends_well);
-    tcase_add_loop_test(load_case, files_that_disagree_do_not_link, 0, COUNT_OF(links));
-    suite_add_tcase(s, load_case);
-    tcase_add_checked_fixture(run_case, setup, teardown);
-    tcase_set_timeout(run_case, 120);
-    tcase_add_loop_test(run_case, what_runs_wild_is_caught_and_named, 0, COUNT_OF(runs));
-    tcase_add_test(run_case, calls_that_double_at_each_level_end_with_the_budget);
-    tcase_add_test(run_case, empty_blocks_count_against_the_budget);
-    tcase_add_test(run_case, printing_without_end_ends_with_the_budget);
-    tcase_add_test(run_case, frames_of_a_recursion_are_within_the_launch_limit);
-    suite_add_tcase(s, run_case);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, it_loads_or_is_refused_with_line_and_reason, 0, COUNT_OF(groups));
+    tcase_add_test(tc, the_walk_over_call_graphs_is_bounded);
+    tcase_add_test(tc, a_sparse_initialiser_takes_no_memory_of_its_own);
+    tcase_add_test(tc, every_byte_is_taken_anywhere);
+    tcase_add_test(tc, every_beginning_of_a_text_ends_well);
+    tcase_add_loop_test(tc, files_that_disagree_do_not_link, 0, COUNT_OF(links));
+    suite_add_tcase(s, tc);
     return s;
 }
 
