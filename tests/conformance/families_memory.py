@@ -250,6 +250,42 @@ def atomics():
                         lambda x, y: (x, total) if op == "atom" else total, rows=[(a, b), (b, a)])
 
 
+def vector_atomics():
+    """Elements are added one by one; results go to registers that hold operands of later elements too."""
+    for t in ("f32", "f16", "bf16", "f16x2", "bf16x2"):
+        n, how = width(t), "add" if t == "f32" else "add.noftz"
+        one = {"f32": (0x3F800000, 0x40200000, 0x40600000), "f16": (0x3C00, 0x4100, 0x4300),
+               "bf16": (0x3F80, 0x4020, 0x4060)}[t.replace("x2", "")]
+        a, b, total = (x | x << 16 for x in one) if t.endswith("x2") else one    # 1 + 2.5 = 3.5
+        for count in (2, 4):
+            names = lambda letter, order: "{" + ", ".join("%%%s%d" % (letter, k) for k in order) + "}"
+            up, down, plain = range(count), range(count - 1, -1, -1), [REGISTERS[n]] * count
+            store = "\n".join("st.global.b%d [%%g+%d], %%a%d;" % (n, n // 8 * k, k) for k in up)
+            load = "\n".join("ld.global.b%d %%d%d, [%%g+%d];" % (n, k, n // 8 * k) for k in up)
+            rows = [tuple(a if r >> k & 1 else b for k in up) for r in range(1 << count)]
+            for space in ("global", ""):
+                atom = dotted("atom", "relaxed.gpu", space, how, "v%d" % count, t)
+                with_places(dotted("atom.v%d" % count, t, space or "generic"), store + "\n%s %s, [%%g], %s;\nbar.warp.sync -1;\n%s" % (
+                    atom, names("a", down), names("a", down), load), plain, plain,
+                            lambda *v: tuple({(a, b): total, (b, a): total}.get((x, y), 0) or twice(t, x) for x, y in
+                                             zip(v, reversed(v))), rows=rows)
+            with_places(dotted("atom.v%d.old" % count, t), store + "\n%s %s, [%%g], %s;" % (
+                dotted("atom.global", how, "v%d" % count, t), names("d", up), names("a", up)), plain, plain, lambda *v: v, rows=rows)
+            with_places(dotted("red.v%d" % count, t), store + "\n%s [%%g], %s;\n%s" % (
+                dotted("red.global", how, "v%d" % count, t), names("a", down), load), plain, plain,
+                        lambda *v: tuple({(a, b): total, (b, a): total}.get((x, y), 0) or twice(t, x) for x, y in
+                                         zip(v, reversed(v))), rows=rows)
+
+
+REGISTERS = {16: "b16", 32: "b32"}
+
+
+def twice(t, bits):
+    """1 or 2.5 doubled: one more in the exponent."""
+    step = {"f32": 1 << 23, "f16": 1 << 10, "bf16": 1 << 7}[t.replace("x2", "")]
+    return bits + (step | step << 16 if t.endswith("x2") else step)
+
+
 def copies():
     for op, sizes in (("ca", (4, 8, 16)), ("cg", (16,))):
         for size in sizes:
@@ -356,6 +392,7 @@ def memory_families():
     packed()
     addresses()
     atomics()
+    vector_atomics()
     copies()
     bulk_copies()
     barriers_in_memory()

@@ -82,7 +82,7 @@ REG = {1: "pred", 8: "b16", 16: "b16", 32: "b32", 64: "b64"}
 def target(text):
     """PTX version and target. 7.8 and sm_80 where they will do, so that few vectors need a newer driver or GPU: bf16
     arithmetic and conversions from integers do, and what came later."""
-    if re.search(r"[us]16x2|e[45]m[23]x2|bulk|proxy|gridid|is_explicit|createpolicy|cache_hint|relu\.s32|\.oob|elect|satfinite|::func|::entry|\.mmio|mbarrier|lop3\.(or|and)", text):
+    if re.search(r"[us]16x2|e[45]m[23]x2|(atom|red)\S*\.v[24]\.|bulk|proxy|gridid|is_explicit|createpolicy|cache_hint|relu\.s32|\.oob|elect|satfinite|::func|::entry|\.mmio|mbarrier|lop3\.(or|and)", text):
         return "8.3", "sm_90"
     if re.search(r"cvt\.r[nz](\.relu)?\.tf32|\.cluster|::cluster|griddepcontrol", text):
         return "7.8", "sm_90"

@@ -7,6 +7,8 @@
  * References: tests/unit/exec/cpu/programs_library.c.
  */
 #include <cooperative_groups.h>
+#include <cooperative_groups/reduce.h>
+#include <cooperative_groups/scan.h>
 #include <cub/block/block_merge_sort.cuh>
 #include <cub/block/block_radix_sort.cuh>
 #include <cub/block/block_scan.cuh>
@@ -212,4 +214,34 @@ extern "C" __global__ void eighths(const u32 *in, u32 *out, int n)
     __half2 h = (__half2)a, g = (__half2)b;
 
     out[i] = (a.__x | (u32)b.__x << 16) ^ *(u32 *)&h ^ *(u32 *)&g * 3;
+}
+
+/* Tiles of four warps, whose barriers are in reserved shared memory, and groups by what the words are. */
+extern "C" __global__ void tiles(const u32 *in, u32 *out, int n)
+{
+    namespace cg = cooperative_groups;
+    __shared__ cg::block_tile_memory<256> room;
+    auto block = cg::this_thread_block(room);
+    auto tile = cg::tiled_partition<128>(block);
+    int i = GLOBAL_ID;
+    u32 v = i < n ? in[i] : 0;
+    u32 sum = cg::reduce(tile, v, cg::plus<u32>()), before = cg::exclusive_scan(tile, v);
+    auto alike = cg::labeled_partition(cg::tiled_partition<32>(block), v % 5);
+    u32 most = cg::reduce(alike, v, cg::greater<u32>());
+
+    if (i < n)
+        out[i] = sum + before * 3 + tile.meta_group_rank() + most * 5 + alike.size() * 7;
+}
+
+/* Two and four floats at a time, whole numbers all. */
+extern "C" __global__ void vector_atomics(const u32 *in, float *out, int n)
+{
+    int i = GLOBAL_ID;
+
+    if (i >= n)
+        return;
+    float v = (float)(in[i] & 255);
+    float2 old = atomicAdd((float2 *)out + (in[i] >> 8 & 3), make_float2(v, 1));
+
+    atomicAdd((float4 *)out + 4, make_float4(v, 1, 2, old.y >= 0));
 }

@@ -98,12 +98,15 @@ static uint64_t sreg_of_warp(const struct ptx_warp *w, const struct ptx_frame *f
     case PTX_SR_nwarpid: return VGPU_PTX_MAX_BLOCK_THREADS / PTX_LANES;
     case PTX_SR_smid: return w->cta->worker->smid;
     case PTX_SR_nsmid: return run->machine->pool.count ? run->machine->pool.count : 1;
-    case PTX_SR_total_smem_size:
+    case PTX_SR_total_smem_size: return run->own_shared_bytes;
     case PTX_SR_aggr_smem_size: return run->shared_bytes;
     case PTX_SR_dynamic_smem_size: return run->dynamic_bytes;
-    /* Nothing is reserved; compilers read these early and mostly need them never, so using one is what faults. */
-    case PTX_SR_reserved_smem_offset_0:
-    case PTX_SR_reserved_smem_offset_1: return VGPU_PTX_MAX_SHARED_BYTES;
+    /* Cooperative groups keep the barriers of tiles of several warps at the second, in at most 288 bytes. */
+    case PTX_SR_reserved_smem_offset_begin:
+    case PTX_SR_reserved_smem_offset_0: return ptx_reserved_base(run);
+    case PTX_SR_reserved_smem_offset_1: return ptx_reserved_base(run) + PTX_RESERVED_BYTES / 2;
+    case PTX_SR_reserved_smem_offset_end: return ptx_reserved_base(run) + PTX_RESERVED_BYTES;
+    case PTX_SR_reserved_smem_offset_cap: return PTX_RESERVED_BYTES;
     case PTX_SR_gridid: return run->id;
     case PTX_SR_envreg1: return run->workspace >> 32;
     case PTX_SR_envreg2: return (uint32_t)run->workspace;

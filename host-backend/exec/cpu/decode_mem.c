@@ -212,6 +212,68 @@ static bool decode_load_store(struct ptx_decoder *d, const struct ptx_inst *inst
     return guard(d, inst, insn);
 }
 
+static struct ptx_insn *emit_atomic(struct ptx_decoder *d, const struct ptx_inst *inst,
+                                    ptx_op_fn *fn, const struct access *access)
+{
+    struct ptx_insn *insn = ptx_emit(d, fn);
+
+    if (!insn)
+        return NULL;
+    insn->a = access->address;
+    insn->imm = access->offset;
+    insn->bytes = (uint8_t)ptx_type_bytes(inst->types[0]);
+    insn->count = 1;
+    insn->flags = access->address_wide ? PTX_I_ADDR64 : 0;
+    return insn;
+}
+
+/*
+ * Vectors: PTX ISA makes each element atomic, not all together, so they are as many operations as elements, the
+ * first of which looks at the alignment of the whole. Their results come together at the end, since a result
+ * may have the register of the address or of a later element.
+ */
+static bool decode_vector_atomic(struct ptx_decoder *d, const struct ptx_inst *inst, ptx_op_fn *fn)
+{
+    struct ptx_operand registers[2] = {{.kind = PTX_O_REG}, {.kind = PTX_O_REG}};
+    struct ptx_inst move = {.op = PTX_OP_mov, .types = {inst->types[0]}, .operands = registers};
+    uint32_t count = element_count(inst), values[4], results[4] = {PTX_SINK_OFFSET};
+    bool is_red = inst->op == PTX_OP_red, is_half = inst->types[0] != PTX_T_f32;
+    const struct ptx_operand *o = inst->operands + !is_red;
+    struct access access = {.regs = {PTX_SINK_OFFSET}};
+    struct ptx_insn *insn;
+
+    if (!has(inst, PTX_M_add_) || !ptx_type_is_float(inst->types[0]) ||
+        inst->types[0] == PTX_T_f64 || is_half != has(inst, PTX_M_noftz) || in_shared(inst))
+        return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
+                                "this combination of operation and type is not implemented");
+    if (!address(d, &o[0], &access))
+        return false;
+    for (uint32_t k = 0; k < count; k++)
+        if (!ptx_source(d, &o[1].vec[k], inst->types[0], &values[k]))
+            return false;
+    for (uint32_t k = 0; k < count; k++) {
+        insn = emit_atomic(d, inst, fn, &access);
+        if (!insn)
+            return false;
+        insn->count = (uint8_t)(k == 0 ? count : 1);
+        insn->b = insn->c = values[k];
+        insn->d = results[k] = is_red ? PTX_SINK_OFFSET : ptx_temp(d);
+        access.offset += insn->bytes;
+        if (!guard(d, inst, insn))
+            return false;
+    }
+    for (uint32_t k = 0; k < count && !is_red; k++) {
+        insn = ptx_emit(d, d->engine->select(&move));
+        if (!insn)
+            return false;
+        insn->d = ptx_dest(d, &inst->operands[0].vec[k]);
+        insn->a = insn->b = insn->c = results[k];
+        if (!guard(d, inst, insn))
+            return false;
+    }
+    return true;
+}
+
 static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
 {
     bool is_red = inst->op == PTX_OP_red;
@@ -224,22 +286,19 @@ static bool decode_atomic(struct ptx_decoder *d, const struct ptx_inst *inst)
     if (!fn)
         return ptx_decode_error(d, VGPU_PTX_UNSUPPORTED,
                                 "this combination of operation and type is not implemented");
+    if (element_count(inst) > 1)
+        return decode_vector_atomic(d, inst, fn);
     if (!address(d, &o[0], &access) || !ptx_source(d, &o[1], inst->types[0], &b))
         return false;
     c = b;
     if (inst->op == PTX_OP_atom_cas && !ptx_source(d, &o[2], inst->types[0], &c))
         return false;
-    insn = ptx_emit(d, fn);
+    insn = emit_atomic(d, inst, fn, &access);
     if (!insn)
         return false;
     insn->d = is_red ? PTX_SINK_OFFSET : ptx_dest(d, &inst->operands[0]);
-    insn->a = access.address;
     insn->b = b;
     insn->c = c;
-    insn->imm = access.offset;
-    insn->bytes = (uint8_t)ptx_type_bytes(inst->types[0]);
-    insn->count = 1;
-    insn->flags = access.address_wide ? PTX_I_ADDR64 : 0;
     return guard(d, inst, insn);
 }
 

@@ -295,6 +295,9 @@ static bool run_init(struct ptx_run *run, struct vgpu_ptx_machine *machine,
     run->shared_bytes = launch->dynamic_shared_bytes
                             ? run->dynamic_base + launch->dynamic_shared_bytes
                             : func->shared_bytes;
+    run->own_shared_bytes = run->shared_bytes;
+    if (run->module->asks_reserved)
+        run->shared_bytes = ptx_reserved_base(run) + PTX_RESERVED_BYTES;
     run->local_limit = VGPU_PTX_MAX_LOCAL_BYTES;
     run->is_cooperative = launch->flags & VGPU_PTX_LAUNCH_COOPERATIVE;
     run->param_bytes = func->param_bytes;

@@ -512,6 +512,8 @@ static bool decode_functions(struct linker *l)
     if (!module->funcs)
         return fail(l, VGPU_PTX_NO_MEMORY);
     FOR_INPUTS(ir)
+    module->asks_reserved |= ir->asks_reserved;
+    FOR_INPUTS(ir)
     for (struct ptx_func *func = ir->funcs; func; func = func->next) {
         enum vgpu_ptx_status status;
 

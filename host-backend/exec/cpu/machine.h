@@ -15,6 +15,7 @@
 
 #define PTX_MAX_IMAGE_BYTES (256u << 20)
 #define PTX_RESIDENT_MAX    64u /* blocks that one worker keeps going when they wait for each other */
+#define PTX_RESERVED_BYTES  1024u /* of shared memory, for cooperative groups; as many as on a GPU */
 #define PTX_SPIN_ROUNDS     4u
 
 struct ptx_pool {
@@ -57,7 +58,8 @@ struct vgpu_ptx_module {
     uint32_t kernel_count;
     uint32_t code_count;
     uint32_t const_bytes;
-    bool may_print; /* vprintf is declared in it */
+    bool may_print;     /* vprintf is declared in it */
+    bool asks_reserved; /* its kernels have reserved shared memory behind their own */
     uint32_t dynamic_align;
     uint64_t *allocations;
     uint32_t allocation_count, allocation_capacity;
@@ -73,6 +75,7 @@ struct ptx_run {
     uint32_t grid[3], block[3];
     uint32_t threads, warps;
     uint32_t shared_bytes, dynamic_bytes, dynamic_base;
+    uint32_t own_shared_bytes; /* of shared_bytes, without what is reserved behind it */
     uint32_t local_limit;
     bool is_cooperative;
     uint8_t *params;
@@ -133,5 +136,11 @@ enum vgpu_ptx_status ptx_fatbin_extract(const void *image, size_t bytes, char **
 bool ptx_fatbin_is(const void *image, size_t bytes);
 /* link.c */
 enum vgpu_ptx_status ptx_link(struct vgpu_ptx_module *module, struct ptx_log *log);
+
+/* Where the reserved shared memory of a block begins, if its module asks for it. */
+static inline uint32_t ptx_reserved_base(const struct ptx_run *run)
+{
+    return (run->own_shared_bytes + 15) & ~15u;
+}
 
 #endif

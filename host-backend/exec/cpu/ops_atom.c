@@ -34,8 +34,8 @@ static uint8_t *atom_host(struct ptx_warp *w, const struct ptx_insn *i, enum ptx
     uint8_t *host;
     struct ptx_tlb *tlb = &w->tlb[((uintptr_t)i / sizeof(*i)) % PTX_TLB_ENTRIES];
 
-    if (va & (bytes - 1)) {
-        ptx_fault(w, i, VGPU_PTX_FAULT_MISALIGNED, l, va, bytes, NULL);
+    if (va & (bytes * i->count - 1)) {
+        ptx_fault(w, i, VGPU_PTX_FAULT_MISALIGNED, l, va, bytes * i->count, NULL);
         return NULL;
     }
     if (space == PTX_SPACE_SHARED) {

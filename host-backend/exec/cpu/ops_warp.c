@@ -4,7 +4,8 @@
  *
  * A .sync operation runs when every live lane of its member mask is in the running group; until then the group
  * waits (warp->waiting) and the scheduler runs the others. If all others are stuck too it runs with the lanes
- * that are there (warp->force): on GPUs such code is undefined, here it ends.
+ * that are there (warp->force): on GPUs such code is undefined, here it ends. Lanes that execute it together may have
+ * different member masks; those with the same mask are then a group.
  */
 #include "ops.h"
 
@@ -33,10 +34,63 @@ static inline uint32_t member_mask(const struct ptx_warp *w, uint32_t offset)
     return REG(uint32_t, offset)[__builtin_ctz(w->mask)];
 }
 
+/* Lanes that came together with member masks of their own, as cooperative groups do: each mask's lanes apart. */
+static ptx_next_insn by_members(struct ptx_warp *w, const struct ptx_insn *i, uint32_t offset,
+                                ptx_op_fn *run)
+{
+    uint32_t all = w->mask, left = all, parked = 0;
+
+    while (left) {
+        uint32_t members = REG(uint32_t, offset)[__builtin_ctz(left)], same = 0;
+
+        ACTIVE(left) same |= (uint32_t)(REG(uint32_t, offset)[l] == members) << l;
+        left &= ~same;
+        if ((members & w->live & ~all) && !w->force) {
+            parked |= same;
+            continue;
+        }
+        warp_set_mask(w, same);
+        run(w, i);
+    }
+    warp_set_mask(w, all);
+    if (parked != all)
+        w->force = false;
+    if (!parked)
+        return i + 1;
+    w->waiting |= parked;
+    warp_park(w, parked, i);
+    if (all & ~parked)
+        warp_park(w, all & ~parked, i + 1);
+    return PTX_PARKED;
+}
+
+/* `run` on the lanes whose members, in the register at `offset`, are all here. */
+static ptx_next_insn synced(struct ptx_warp *w, const struct ptx_insn *i, uint32_t offset,
+                            ptx_op_fn *run)
+{
+    const uint32_t *masks = REG(uint32_t, offset);
+    uint32_t members = member_mask(w, offset), differs = 0;
+
+    LANES differs |= (masks[l] ^ members) & w->vm32[l];
+    if (differs)
+        return by_members(w, i, offset, run);
+    return converge(w, i, members) ? run(w, i) : PTX_PARKED;
+}
+
+#define SYNCED(name, OFFSET)                                                                       \
+    static ptx_next_insn name##_sync(struct ptx_warp *w, const struct ptx_insn *i)                 \
+    {                                                                                              \
+        return synced(w, i, i->OFFSET, name);                                                      \
+    }
+
 /* bar.warp.sync */
+static ptx_next_insn nothing(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    return i + 1;
+}
 static ptx_next_insn bar_warp(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    return converge(w, i, member_mask(w, i->a)) ? i + 1 : PTX_PARKED;
+    return synced(w, i, i->a, nothing);
 }
 SELECTOR(bar_warp)
 {
@@ -98,27 +152,28 @@ static ptx_next_insn shfl_do(struct ptx_warp *w, const struct ptx_insn *i, uint3
 }
 
 #define SHFL(n, MODE)                                                                              \
-    static ptx_next_insn shfl_sync_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
-    {                                                                                              \
-        return converge(w, i, member_mask(w, i->f)) ? shfl_do(w, i, MODE) : PTX_PARKED;            \
-    }                                                                                              \
     static ptx_next_insn shfl_##n(struct ptx_warp *w, const struct ptx_insn *i)                    \
     {                                                                                              \
         return shfl_do(w, i, MODE);                                                                \
-    }
+    }                                                                                              \
+    SYNCED(shfl_##n, f)
 SHFL(up, SHFL_UP)
 SHFL(down, SHFL_DOWN)
 SHFL(bfly, SHFL_BFLY)
 SHFL(idx, SHFL_IDX)
 #define SHFL_PICK(n)                                                                               \
-    (HAS(up) ? n##_up : HAS(down) ? n##_down : HAS(bfly) ? n##_bfly : HAS(idx) ? n##_idx : NULL)
+    (HAS(up)     ? shfl_up##n                                                                      \
+     : HAS(down) ? shfl_down##n                                                                    \
+     : HAS(bfly) ? shfl_bfly##n                                                                    \
+     : HAS(idx)  ? shfl_idx##n                                                                     \
+                 : NULL)
 SELECTOR(shfl)
 {
-    return SHFL_PICK(shfl_sync);
+    return SHFL_PICK(_sync);
 }
 SELECTOR(shfl_old)
 {
-    return SHFL_PICK(shfl);
+    return SHFL_PICK();
 }
 
 /* --- vote: d, predicate a (negated if imm), members b --- */
@@ -138,43 +193,41 @@ static ptx_next_insn vote_do(struct ptx_warp *w, const struct ptx_insn *i, uint3
     return i + 1;
 }
 #define VOTE(n, MODE)                                                                              \
-    static ptx_next_insn vote_sync_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
-    {                                                                                              \
-        uint32_t members = member_mask(w, i->b);                                                   \
-        return converge(w, i, members) ? vote_do(w, i, members, MODE) : PTX_PARKED;                \
-    }                                                                                              \
     static ptx_next_insn vote_##n(struct ptx_warp *w, const struct ptx_insn *i)                    \
     {                                                                                              \
         return vote_do(w, i, PTX_FULL, MODE);                                                      \
-    }
+    }                                                                                              \
+    static ptx_next_insn vote_of_##n(struct ptx_warp *w, const struct ptx_insn *i)                 \
+    {                                                                                              \
+        return vote_do(w, i, member_mask(w, i->b), MODE);                                          \
+    }                                                                                              \
+    SYNCED(vote_of_##n, b)
 VOTE(all, VOTE_ALL)
 VOTE(any, VOTE_ANY)
 VOTE(uni, VOTE_UNI)
 VOTE(ballot, VOTE_BALLOT)
-#define VOTE_PICK(n)                                                                               \
-    (HAS(ballot)        ? (T0 == PTX_T_b32 ? n##_ballot : NULL)                                    \
+#define VOTE_PICK(pre, post)                                                                       \
+    (HAS(ballot)        ? (T0 == PTX_T_b32 ? pre##_ballot##post : NULL)                            \
      : T0 != PTX_T_pred ? NULL                                                                     \
-     : HAS(all)         ? n##_all                                                                  \
-     : HAS(any)         ? n##_any                                                                  \
-     : HAS(uni)         ? n##_uni                                                                  \
+     : HAS(all)         ? pre##_all##post                                                          \
+     : HAS(any)         ? pre##_any##post                                                          \
+     : HAS(uni)         ? pre##_uni##post                                                          \
                         : NULL)
 SELECTOR(vote_sync)
 {
-    return VOTE_PICK(vote_sync);
+    return VOTE_PICK(vote_of, _sync);
 }
 SELECTOR(vote_old)
 {
-    return VOTE_PICK(vote);
+    return VOTE_PICK(vote, );
 }
 
 /* --- match --- */
 #define MATCH(n, T)                                                                                \
     static ptx_next_insn match_any_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
     {                                                                                              \
-        uint32_t members = member_mask(w, i->b), rest, r[PTX_LANES];                               \
+        uint32_t rest, r[PTX_LANES] = {0};                                                         \
         const T *a = REG(T, i->a);                                                                 \
-        if (!converge(w, i, members))                                                              \
-            return PTX_PARKED;                                                                     \
         for (rest = w->mask; rest;) {                                                              \
             T key = a[__builtin_ctz(rest)];                                                        \
             uint32_t same = 0;                                                                     \
@@ -187,12 +240,9 @@ SELECTOR(vote_old)
     }                                                                                              \
     static ptx_next_insn match_all_##n(struct ptx_warp *w, const struct ptx_insn *i)               \
     {                                                                                              \
-        uint32_t members = member_mask(w, i->b), differs = 0;                                      \
+        uint32_t differs = 0;                                                                      \
         const T *a = REG(T, i->a);                                                                 \
-        T key;                                                                                     \
-        if (!converge(w, i, members))                                                              \
-            return PTX_PARKED;                                                                     \
-        key = a[__builtin_ctz(w->mask)];                                                           \
+        T key = a[__builtin_ctz(w->mask)];                                                         \
         ACTIVE(w->mask) differs |= a[l] != key;                                                    \
         ACTIVE(w->mask)                                                                            \
         {                                                                                          \
@@ -200,15 +250,17 @@ SELECTOR(vote_old)
             REG(uint32_t, i->e)[l] = differs ? 0 : PTX_FULL;                                       \
         }                                                                                          \
         return i + 1;                                                                              \
-    }
+    }                                                                                              \
+    SYNCED(match_any_##n, b)                                                                       \
+    SYNCED(match_all_##n, b)
 MATCH(32, uint32_t)
 MATCH(64, uint64_t)
 SELECTOR(match)
 {
     bool wide = T0 == PTX_T_b64;
 
-    return HAS(any)   ? (wide ? match_any_64 : match_any_32)
-           : HAS(all) ? (wide ? match_all_64 : match_all_32)
+    return HAS(any)   ? (wide ? match_any_64_sync : match_any_32_sync)
+           : HAS(all) ? (wide ? match_all_64_sync : match_all_32_sync)
                       : NULL;
 }
 
@@ -219,8 +271,6 @@ SELECTOR(match)
         uint32_t members = member_mask(w, i->b), rest;                                             \
         const T *a = REG(T, i->a);                                                                 \
         T x;                                                                                       \
-        if (!converge(w, i, members))                                                              \
-            return PTX_PARKED;                                                                     \
         rest = w->mask & members ? w->mask & members : w->mask;                                    \
         x = a[__builtin_ctz(rest)];                                                                \
         ACTIVE(rest &(rest - 1))                                                                   \
@@ -230,7 +280,8 @@ SELECTOR(match)
         }                                                                                          \
         ACTIVE(w->mask) REG(T, i->d)[l] = x;                                                       \
         return i + 1;                                                                              \
-    }
+    }                                                                                              \
+    SYNCED(redux_##n, b)
 REDUX(add, uint32_t, x + y)
 REDUX(and, uint32_t, x &y)
 REDUX(or, uint32_t, x | y)
@@ -246,12 +297,15 @@ SELECTOR(redux)
     if (T0 == PTX_T_f32)
         return NULL;
     if (HAS(and_) || HAS(or_) || HAS(xor_))
-        return !bits ? NULL : HAS(and_) ? redux_and : HAS(or_) ? redux_or : redux_xor;
+        return !bits       ? NULL
+               : HAS(and_) ? redux_and_sync
+               : HAS(or_)  ? redux_or_sync
+                           : redux_xor_sync;
     if (bits)
         return NULL;
-    return HAS(add_)   ? redux_add
-           : HAS(min_) ? (s ? redux_smin : redux_umin)
-           : HAS(max_) ? (s ? redux_smax : redux_umax)
+    return HAS(add_)   ? redux_add_sync
+           : HAS(min_) ? (s ? redux_smin_sync : redux_umin_sync)
+           : HAS(max_) ? (s ? redux_smax_sync : redux_umax_sync)
                        : NULL;
 }
 
@@ -267,11 +321,9 @@ SELECTOR(activemask)
 
 static ptx_next_insn elect(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    uint32_t members = member_mask(w, i->a), leader;
+    uint32_t members = member_mask(w, i->a);
+    uint32_t leader = (uint32_t)__builtin_ctz(w->mask & members ? w->mask & members : w->mask);
 
-    if (!converge(w, i, members))
-        return PTX_PARKED;
-    leader = (uint32_t)__builtin_ctz(w->mask & members ? w->mask & members : w->mask);
     ACTIVE(w->mask)
     {
         REG(uint32_t, i->d)[l] = leader;
@@ -279,7 +331,8 @@ static ptx_next_insn elect(struct ptx_warp *w, const struct ptx_insn *i)
     }
     return i + 1;
 }
+SYNCED(elect, a)
 SELECTOR(elect)
 {
-    return elect;
+    return elect_sync;
 }

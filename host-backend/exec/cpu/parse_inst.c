@@ -134,6 +134,8 @@ static bool parse_named(struct ptx_parser *p, struct ptx_operand *operand)
         operand->id = ptx_sreg_find(name, bytes, suffix, suffix_bytes);
         if (operand->id != PTX_SR_none) {
             operand->kind = PTX_O_SREG;
+            p->ir->asks_reserved |= operand->id >= PTX_SR_reserved_smem_offset_begin &&
+                                    operand->id <= PTX_SR_reserved_smem_offset_1;
             return true;
         }
     }
@@ -420,6 +422,8 @@ static const char *signature_of(const struct ptx_parser *p, const struct ptx_ins
     case PTX_OP_vote_old: return ballot ? "yp" : "Pp";
     case PTX_OP_match: return ptx_mods_has(&inst->mods, PTX_M_all) ? "Ytu" : "ytu";
     case PTX_OP_elect: return "Yu";
+    case PTX_OP_atom: return vector_count(inst) > 1 ? "V[v?l" : "d[t?l";
+    case PTX_OP_red: return vector_count(inst) > 1 ? "[v?l" : "[t?l";
     case PTX_OP_mbarrier_test: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u" : "P[l";
     case PTX_OP_mbarrier_try: return ptx_mods_has(&inst->mods, PTX_M_parity) ? "P[u?u" : "P[l?u";
     case PTX_OP_cp_async: /* the source size, or a predicate that says to ignore the source */

@@ -187,6 +187,42 @@ static void ref_eighths(const union word *in, union word *out, int n)
     }
 }
 
+static void ref_tiles(const union word *in, union word *out, int n)
+{
+    for (int i = 0; i < n; i++) {
+        uint32_t sum = 0, before = 0, most = 0, alike = 0;
+
+        for (int k = i & ~127; k < (i | 127) + 1 && k < n; k++) {
+            before += k < i ? in[k].u : 0;
+            sum += in[k].u;
+        }
+        for (int k = i & ~31; k < (i | 31) + 1; k++) {
+            uint32_t v = k < n ? in[k].u : 0;
+
+            if (v % 5 != in[i].u % 5)
+                continue;
+            most = v > most ? v : most;
+            alike++;
+        }
+        out[i].u = sum + before * 3 + (uint32_t)(i / 128 % 2) + most * 5 + alike * 7;
+    }
+}
+
+static void ref_vector_atomics(const union word *in, union word *out, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float v = (float)(in[i].u & 255);
+        union word *pair = out + (in[i].u >> 8 & 3) * 2;
+
+        pair[0].f += v;
+        pair[1].f += 1;
+        out[16].f += v;
+        out[17].f += 1;
+        out[18].f += 2;
+        out[19].f += 1;
+    }
+}
+
 /* Blocks of the first three take 1024 words each. */
 const struct program programs_library[] = {
     {"radix_pairs", ref_radix_pairs, 4, 0, 0, 1},
@@ -198,5 +234,7 @@ const struct program programs_library[] = {
     {"small_atomics", ref_small_atomics, 0, 0, 0, 0},
     {"choices", ref_choices, 0, 0, 0, 0},
     {"eighths", ref_eighths, 0, 0, 0, 0},
+    {"tiles", ref_tiles, 0, 0, 0, 0},
+    {"vector_atomics", ref_vector_atomics, 0, 0, 0, 0},
     {NULL, NULL, 0, 0, 0, 0},
 };

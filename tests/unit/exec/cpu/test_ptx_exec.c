@@ -366,6 +366,33 @@ START_TEST(shuffles_and_votes_without_sync_follow_the_manual)
 }
 END_TEST
 
+/* One instruction, executed by the whole warp, with the lower and the upper half as groups of their own. */
+START_TEST(lanes_with_other_members_are_other_groups)
+{
+    static const char text[] =
+        HEAD ".visible .entry k(.param .u64 out) {\n" TID OUT
+             ".reg .b32 %m, %v, %w; .reg .pred %h, %q; setp.lt.u32 %h, %t, 16;\n"
+             "selp.b32 %m, 0xffff, 0xffff0000, %h; mul.lo.u32 %v, %t, %t;\n"
+             "redux.sync.add.u32 %w, %t, %m; st.global.u32 [%p], %w;\n"
+             "redux.sync.max.u32 %m, %v, %m; st.global.u32 [%p+128], %m;\n"
+             "selp.b32 %m, 0xffff, 0xffff0000, %h; and.b32 %v, %t, 3; setp.eq.u32 %q, %v, 0;\n"
+             "vote.sync.ballot.b32 %w, %q, %m; st.global.u32 [%p+256], %w;\n"
+             "match.any.sync.b32 %w, %v, %m; st.global.u32 [%p+384], %w;\n"
+             "bar.warp.sync %m; elect.sync %w|%q, %m; st.global.u32 [%p+512], %w; ret; }\n";
+    uint32_t *got = run_words(text, 1, 32, 160);
+
+    for (uint32_t t = 0; t < 32; t++) {
+        uint32_t half = t < 16 ? 0xffff : 0xffff0000u;
+
+        ck_assert_uint_eq(got[t], t < 16 ? 120 : 376);
+        ck_assert_uint_eq(got[32 + t], t < 16 ? 225 : 961);
+        ck_assert_uint_eq(got[64 + t], 0x11111111 & half);
+        ck_assert_uint_eq(got[96 + t], (0x11111111u << t % 4) & half);
+        ck_assert_uint_eq(got[128 + t], t & 16);
+    }
+}
+END_TEST
+
 START_TEST(atomics_of_many_threads_add_up)
 {
     static const char text[] =
@@ -562,6 +589,8 @@ static const struct {
     {"ld.global.v4.u32 {%v,%v,%v,%v}, [%o+8];", VGPU_PTX_FAULT_MISALIGNED, "not aligned to 16"},
     {"atom.global.add.u32 %v, [%o+4096], 1;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "atomic"},
     {"atom.global.add.u64 %o, [%o+4], %o;", VGPU_PTX_FAULT_MISALIGNED, "aligned to 8"},
+    {"{ .reg .f32 %f; mov.f32 %f, 0f00000000; red.global.add.v2.f32 [%o+4], {%f, %f}; }",
+     VGPU_PTX_FAULT_MISALIGNED, "aligned to 8"},
     {"st.shared.u32 [s+16], 1;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "store"},
     {"mov.u32 %v, -4; ld.shared.u32 %v, [%v];", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "load"},
     {"mov.u64 %o, l; st.local.u32 [%o+600000], 1;", VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "store"},
@@ -690,19 +719,30 @@ START_TEST(addc_after_sub_adds_one_where_nothing_was_borrowed)
 }
 END_TEST
 
-/* What nvcc -G writes for cooperative groups reads the offset and rarely uses it. */
-START_TEST(reserved_shared_memory_can_be_asked_for_but_not_used)
+/* Behind the kernel's own, dynamic included; a kernel that does not ask has none. */
+START_TEST(reserved_shared_memory_is_behind_the_kernels_own)
 {
-    static const char asks[] =
-        HEAD ".visible .entry k(.param .u64 out) { .shared .align 4 .b8 s[64];\n" TID OUT
-             ".reg .b32 %r; mov.u32 %r, %reserved_smem_offset_1; sub.u32 %r, %r, "
-             "%reserved_smem_offset_0;\nst.global.u32 [%p], %r; ret; }\n";
-    static const char uses[] = HEAD ".visible .entry k(.param .u64 out) { .shared .align 4 .b8 "
-                                    "s[64];\n.reg .b32 %r; mov.u32 %r, %reserved_smem_offset_1;\n"
-                                    "st.shared.u32 [%r], 1; ret; }\n";
+    static const char uses[] =
+        HEAD ".extern .shared .align 4 .b8 d[];\n"
+             ".visible .entry k(.param .u64 out) { .shared .align 4 .b8 s[60];\n" TID OUT
+             ".reg .pred %q; .reg .b32 %r, %a, %v, %e; mov.u32 %r, %reserved_smem_offset_1;\n"
+             "mov.u32 %e, %reserved_smem_offset_end; mov.u32 %a, s; st.shared.u32 [%a+56], 5;\n"
+             "st.shared.u32 [%r], 7; st.shared.u32 [%r+284], 8; st.shared.u32 [%e+-4], 9;\n"
+             "ld.shared.u32 %v, [%a+56]; st.global.u32 [%p], %v; ld.shared.u32 %v, [%r]; "
+             "st.global.u32 [%p+4], %v;\n"
+             "mov.u32 %v, %total_smem_size; st.global.u32 [%p+8], %v; mov.u32 %a, "
+             "%aggr_smem_size;\n"
+             "sub.u32 %a, %a, %v; mov.u32 %v, %reserved_smem_offset_cap; setp.ge.u32 %q, %a, %v;\n"
+             "selp.u32 %v, 1, 0, %q; st.global.u32 [%p+12], %v; ret; }\n";
+    static const char beyond[] = HEAD ".visible .entry k(.param .u64 out) { .shared .align 4 .b8 "
+                                      "s[60];\nst.shared.u32 [s+60], 1; ret; }\n";
+    uint32_t *got = run_words(uses, 1, 1, 4);
 
-    ck_assert_uint_eq(run_words(asks, 1, 1, 1)[0], 0);
-    run_fault(uses, 1, 1, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "illegal address");
+    ck_assert_uint_eq(got[0], 5);
+    ck_assert_uint_eq(got[1], 7);
+    ck_assert_uint_eq(got[2], 60);
+    ck_assert_uint_eq(got[3], 1);
+    run_fault(beyond, 1, 1, VGPU_PTX_FAULT_ILLEGAL_ADDRESS, "illegal address");
 }
 END_TEST
 
@@ -787,6 +827,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, local_memory_is_each_threads_own);
     tcase_add_test(tc, shuffles_and_votes_follow_the_manual);
     tcase_add_test(tc, shuffles_and_votes_without_sync_follow_the_manual);
+    tcase_add_test(tc, lanes_with_other_members_are_other_groups);
     tcase_add_test(tc, atomics_of_many_threads_add_up);
     tcase_add_test(tc, async_copies_and_mbarriers_complete);
     tcase_add_test(tc, an_async_copy_reads_no_more_than_it_takes);
@@ -805,7 +846,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, an_endless_kernel_ends_at_its_deadline);
     tcase_add_test(tc, a_cancel_flag_ends_a_kernel);
     tcase_add_test(tc, addc_after_sub_adds_one_where_nothing_was_borrowed);
-    tcase_add_test(tc, reserved_shared_memory_can_be_asked_for_but_not_used);
+    tcase_add_test(tc, reserved_shared_memory_is_behind_the_kernels_own);
     tcase_add_test(tc, a_register_and_a_range_may_share_a_name);
     tcase_add_test(tc, bad_launches_are_refused);
     tcase_add_test(tc, a_launch_that_needs_too_much_host_memory_fails_cleanly);
