@@ -18,7 +18,11 @@
  *
  * Small copies are staged as well until a buffer has been registered: registering costs more than
  * they do.
+ *
+ * Overlapping copies on the device go through scratch memory, of which each stream has its own for the same
+ * reason.
  */
+#include <stdlib.h>
 #include <exec/cuda/cuda_exec.h>
 
 #define REGISTER_MIN_BYTES (64u << 10)
@@ -83,16 +87,15 @@ CUresult cuda_copy_direct(struct vgpu_exec *exec, struct cuda_stream *stream, st
                : exec->cu.cuMemcpyDtoHAsync_v2(span.ptr, copy->dev_addr, span.bytes, stream->cu);
 }
 
-/* One piece of an overlapping copy, by way of the scratch memory: *used if that is needed now. */
-static CUresult via_scratch(struct vgpu_exec *exec, CUstream stream, CUdeviceptr dst,
-                            CUdeviceptr src, size_t bytes, bool *used)
+/* One piece of an overlapping copy, by way of the stream's scratch memory. */
+static CUresult via_scratch(struct vgpu_exec *exec, const struct cuda_stream *stream,
+                            CUdeviceptr dst, CUdeviceptr src, size_t bytes)
 {
-    CUresult result = exec->cu.cuMemcpyDtoDAsync_v2(exec->scratch, src, bytes, stream);
+    const CUdeviceptr scratch = stream->scratch->memory;
+    CUresult result = exec->cu.cuMemcpyDtoDAsync_v2(scratch, src, bytes, stream->cu);
 
-    if (result != CUDA_SUCCESS)
-        return result;
-    *used = true;
-    return exec->cu.cuMemcpyDtoDAsync_v2(dst, exec->scratch, bytes, stream);
+    return result == CUDA_SUCCESS ? exec->cu.cuMemcpyDtoDAsync_v2(dst, scratch, bytes, stream->cu)
+                                  : result;
 }
 
 /* The memory that a transfer uses is free after this event; if that can't be recorded, nothing would
@@ -106,24 +109,61 @@ static CUresult mark_use(struct vgpu_exec *exec, CUevent done, CUstream stream)
     return result;
 }
 
-static CUresult scratch_init(struct vgpu_exec *exec)
+static CUresult scratch_make(struct vgpu_exec *exec, struct cuda_scratch **made)
 {
-    CUresult result;
+    struct cuda_scratch *scratch = calloc(1, sizeof(*scratch));
+    CUresult result = CUDA_ERROR_OUT_OF_MEMORY;
 
-    if (exec->scratch)
-        return CUDA_SUCCESS;
-    if (!exec->scratch_counted && !cuda_mem_take(exec, CUDA_SCRATCH_BYTES))
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    exec->scratch_counted = true;
-    result = exec->cu.cuEventCreate(&exec->scratch_done, CU_EVENT_DISABLE_TIMING);
-    if (result != CUDA_SUCCESS)
+    if (!scratch)
         return result;
+    if (!cuda_mem_take(exec, CUDA_SCRATCH_BYTES))
+        goto err_free;
     cuda_guard_enter(exec);
-    result = exec->cu.cuMemAlloc_v2(&exec->scratch, CUDA_SCRATCH_BYTES);
+    result = exec->cu.cuMemAlloc_v2(&scratch->memory, CUDA_SCRATCH_BYTES);
     cuda_guard_leave(exec);
     if (result != CUDA_SUCCESS)
-        exec->cu.cuEventDestroy_v2(exec->scratch_done);
+        goto err_give;
+    *made = scratch;
+    return CUDA_SUCCESS;
+
+err_give:
+    cuda_mem_give(exec, CUDA_SCRATCH_BYTES);
+err_free:
+    free(scratch);
     return result;
+}
+
+/* Scratch memory of its own for a stream; what a destroyed stream had is in no use any more, since destroying
+ * one is a barrier. */
+static CUresult scratch_init(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    if (stream->scratch)
+        return CUDA_SUCCESS;
+    if (!exec->free_scratch)
+        return scratch_make(exec, &stream->scratch);
+    stream->scratch = exec->free_scratch;
+    exec->free_scratch = stream->scratch->next;
+    return CUDA_SUCCESS;
+}
+
+static void scratch_fini(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    if (!stream->scratch)
+        return;
+    stream->scratch->next = exec->free_scratch;
+    exec->free_scratch = stream->scratch;
+    stream->scratch = NULL;
+}
+
+void cuda_scratch_close(struct vgpu_exec *exec)
+{
+    while (exec->free_scratch) {
+        struct cuda_scratch *scratch = exec->free_scratch;
+
+        exec->free_scratch = scratch->next;
+        exec->cu.cuMemFree_v2(scratch->memory);
+        free(scratch);
+    }
 }
 
 /* CUDA leaves overlapping copies undefined; the ABI promises memmove's result. */
@@ -131,28 +171,22 @@ CUresult cuda_copy_d2d(struct vgpu_exec *exec, struct cuda_stream *stream,
                        const struct vgpu_job_d2d *copy)
 {
     uint64_t apart = copy->dst > copy->src ? copy->dst - copy->src : copy->src - copy->dst;
-    CUresult result, released;
-    bool used = false;
+    CUresult result;
 
     if (apart >= copy->bytes)
         return exec->cu.cuMemcpyDtoDAsync_v2(copy->dst, copy->src, copy->bytes, stream->cu);
     if (apart == 0)
         return CUDA_SUCCESS;
-    result = scratch_init(exec);
-    /* Another stream may still be using the scratch memory. */
-    if (result == CUDA_SUCCESS)
-        result = exec->cu.cuStreamWaitEvent(stream->cu, exec->scratch_done, 0);
+    result = scratch_init(exec, stream);
     for (uint64_t done = 0; done < copy->bytes && result == CUDA_SUCCESS;) {
         uint64_t left = copy->bytes - done;
         uint64_t piece = left < CUDA_SCRATCH_BYTES ? left : CUDA_SCRATCH_BYTES;
         uint64_t off = copy->dst < copy->src ? done : left - piece;
 
-        result = via_scratch(exec, stream->cu, copy->dst + off, copy->src + off, piece, &used);
+        result = via_scratch(exec, stream, copy->dst + off, copy->src + off, piece);
         done += piece;
     }
-    /* However the copy ended: others wait for this stream's use of the scratch memory. */
-    released = used ? mark_use(exec, exec->scratch_done, stream->cu) : CUDA_SUCCESS;
-    return result == CUDA_SUCCESS ? released : result;
+    return result;
 }
 
 static CUresult slots_init(struct vgpu_exec *exec, struct cuda_stream *stream)
@@ -190,6 +224,7 @@ void cuda_copy_fini(struct vgpu_exec *exec, struct cuda_stream *stream)
             exec->cu.cuEventDestroy_v2(slot->done);
         }
     }
+    scratch_fini(exec, stream);
 }
 
 void cuda_copy_start(struct cuda_stream *stream, struct vgpu_job *job)

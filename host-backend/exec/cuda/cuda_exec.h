@@ -137,6 +137,12 @@ struct cuda_bounce_slot {
     uint32_t bytes;
 };
 
+/* Device memory through which overlapping copies go; one that no stream has is in a list. */
+struct cuda_scratch {
+    CUdeviceptr memory;
+    struct cuda_scratch *next;
+};
+
 /* A stream's way for copies that can't be direct, and the one that is under way. */
 struct cuda_staged {
     struct cuda_bounce_slot slots[CUDA_BOUNCE_SLOTS];
@@ -160,6 +166,7 @@ struct cuda_stream {
     struct cuda_stream *next_busy, *prev_busy;
     bool busy;
     struct cuda_staged staged;
+    struct cuda_scratch *scratch; /* NULL: it has had no overlapping copy */
     struct cuda_waiter waiter;
 };
 
@@ -214,10 +221,7 @@ struct vgpu_exec {
     struct cuda_print print;
     struct cuda_stream *busy; /* list of streams with jobs */
 
-    /* Device memory through which overlapping copies go, and the event behind its last use. */
-    CUdeviceptr scratch;
-    bool scratch_counted;
-    CUevent scratch_done;
+    struct cuda_scratch *free_scratch; /* of streams that were destroyed */
 
     struct cuda_record *records, *free_records; /* all that were made; those in no use */
     CUevent base_event; /* event time zero; renewed, since CUDA measures in float ms */
@@ -263,6 +267,8 @@ bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module);
 void cuda_mem_module_gone(struct vgpu_exec *exec, const struct cuda_module *module);
 /* Quota that is kept to the end; false: there is no room. */
 bool cuda_mem_take(struct vgpu_exec *exec, uint64_t bytes);
+/* But for what CUDA then refused. */
+void cuda_mem_give(struct vgpu_exec *exec, uint64_t bytes);
 /* True if [addr, addr + bytes) lies inside one allocation, or one module variable. */
 bool cuda_mem_valid(struct vgpu_exec *exec, uint64_t addr, uint64_t bytes);
 /* Module variables are memory too: remember and forget them. False when out of memory. */
@@ -329,6 +335,8 @@ void cuda_copy_start(struct cuda_stream *stream, struct vgpu_job *job);
 bool cuda_copy_advance(struct vgpu_exec *exec, struct cuda_stream *stream, CUresult *result);
 /* The stream is being closed. */
 void cuda_copy_fini(struct vgpu_exec *exec, struct cuda_stream *stream);
+/* Frees the scratch memory of streams that are gone. */
+void cuda_scratch_close(struct vgpu_exec *exec);
 void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
 
 /* cuda_wait.c */

@@ -17,7 +17,8 @@
  *
  * Modules: the driver does not tell what one takes, and free memory changes by what others do.  What its image
  * declares is counted before it is loaded (cuda_image_needs()), in pages shared with small allocations.  The heap for malloc in
- * kernels is counted once, with the first module that calls it, and so is the memory overlapping copies go through.
+ * kernels is counted once, with the first module that calls it, and the memory that overlapping copies
+ * go through once for each stream that has some at the same time.
  *
  * Memory is cleared before the guest learns its address: what another tenant left there is never
  * seen.  Addresses in commands are checked against the context's own allocations and module
@@ -157,6 +158,11 @@ static void count_out(struct vgpu_exec *exec, uint64_t bytes, uint64_t counted)
 bool cuda_mem_take(struct vgpu_exec *exec, uint64_t bytes)
 {
     return quota_take(exec, bytes);
+}
+
+void cuda_mem_give(struct vgpu_exec *exec, uint64_t bytes)
+{
+    quota_give(exec, bytes);
 }
 
 bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module)

@@ -191,10 +191,7 @@ static void cuda_close(struct vgpu_exec *exec)
         cuda_stream_close(exec, exec->default_stream);
     if (exec->chores)
         exec->cu.cuStreamDestroy_v2(exec->chores);
-    if (exec->scratch) {
-        exec->cu.cuMemFree_v2(exec->scratch);
-        exec->cu.cuEventDestroy_v2(exec->scratch_done);
-    }
+    cuda_scratch_close(exec);
     for (i = 1; i <= exec->events.count; i++) {
         if (cuda_table_get(&exec->events, i))
             cuda_event_destroy(exec, i);
