@@ -88,9 +88,39 @@ static ptx_next_insn nothing(struct ptx_warp *w, const struct ptx_insn *i)
 {
     return i + 1;
 }
+
+static ptx_next_insn bar_warp(struct ptx_warp *w, const struct ptx_insn *i);
+
+/*
+ * The members that are missing wait at this barrier too, in other frames or at other instructions: lanes that call a
+ * function one after another have frames of their own. They go on, and so does this group.
+ */
+static bool bar_warp_meets(struct ptx_warp *w, const struct ptx_insn *i)
+{
+    uint32_t members = member_mask(w, i->a), missing = members & w->live & ~w->mask;
+
+    if (!missing || (missing & ~w->waiting))
+        return false;
+    ACTIVE(w->mask) if (REG(uint32_t, i->a)[l] != members) return false;
+    ACTIVE(missing)
+    {
+        const struct ptx_insn *at = w->pc[l];
+
+        if (at->fn != bar_warp ||
+            ((const uint32_t *)(const void *)(w->frames[l]->regs + at->a))[l] != members)
+            return false;
+    }
+    ACTIVE(missing) w->pc[l]++;
+    w->waiting &= ~missing;
+    return true;
+}
+
 static ptx_next_insn bar_warp(struct ptx_warp *w, const struct ptx_insn *i)
 {
-    return synced(w, i, i->a, nothing);
+    if (!bar_warp_meets(w, i))
+        return synced(w, i, i->a, nothing);
+    warp_park(w, w->mask, i + 1); /* where to stop for others has changed */
+    return PTX_PARKED;
 }
 SELECTOR(bar_warp)
 {

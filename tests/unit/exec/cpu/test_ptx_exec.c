@@ -393,6 +393,29 @@ START_TEST(lanes_with_other_members_are_other_groups)
 }
 END_TEST
 
+/*
+ * Lane 0 waits for the second warp and calls later than the others, so into a frame of its own; the second warp
+ * then waits for it, and is never stuck itself.
+ */
+START_TEST(lanes_meet_at_a_barrier_in_frames_of_their_own)
+{
+    static const char text[] = HEAD
+        ".func meet() { bar.warp.sync 0xffffffff; ret; }\n"
+        ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .b32 %v; .reg .pred %q;\n"
+        "setp.ge.u32 %q, %t, 32; @%q bra second; setp.ne.u32 %q, %t, 0; @%q bra go;\n"
+        "wait: ld.volatile.global.u32 %v, [%o]; setp.eq.u32 %q, %v, 0; @%q bra wait;\n"
+        "go: call.uni meet, (); st.volatile.global.u32 [%o+4], 1; bra done;\n"
+        "second: mov.u32 %v, 0; work: add.u32 %v, %v, 1; setp.lt.u32 %q, %v, 20000; @%q bra work;\n"
+        "st.volatile.global.u32 [%o], 1;\n"
+        "wait2: ld.volatile.global.u32 %v, [%o+4]; setp.eq.u32 %q, %v, 0; @%q bra wait2;\n"
+        "done: st.global.u32 [%p+8], %t; ret; }\n";
+    uint32_t *got = run_words(text, 1, 64, 66);
+
+    for (uint32_t t = 0; t < 64; t++)
+        ck_assert_uint_eq(got[2 + t], t);
+}
+END_TEST
+
 START_TEST(atomics_of_many_threads_add_up)
 {
     static const char text[] =
@@ -828,6 +851,7 @@ static Suite *ptx_exec_suite(void)
     tcase_add_test(tc, shuffles_and_votes_follow_the_manual);
     tcase_add_test(tc, shuffles_and_votes_without_sync_follow_the_manual);
     tcase_add_test(tc, lanes_with_other_members_are_other_groups);
+    tcase_add_test(tc, lanes_meet_at_a_barrier_in_frames_of_their_own);
     tcase_add_test(tc, atomics_of_many_threads_add_up);
     tcase_add_test(tc, async_copies_and_mbarriers_complete);
     tcase_add_test(tc, an_async_copy_reads_no_more_than_it_takes);
