@@ -64,9 +64,49 @@ static ptx_next_insn by_members(struct ptx_warp *w, const struct ptx_insn *i, ui
     return PTX_PARKED;
 }
 
-/* `run` on the lanes whose members, in the register at `offset`, are all here. */
+static inline void copy_lane(uint8_t *to, const uint8_t *from, uint32_t offset, uint32_t lane,
+                             uint32_t bytes)
+{
+    memcpy(to + offset + (size_t)lane * bytes, from + offset + (size_t)lane * bytes, bytes);
+}
+
+/*
+ * The members that are missing wait at this instruction in frames of their own: lanes that called its function one
+ * after another. What they bring is copied to the running frame, where their lanes are nobody's, and what they
+ * get is copied back. False: somebody has yet to come.
+ */
+static bool run_across_frames(struct ptx_warp *w, const struct ptx_insn *i, uint32_t members,
+                              ptx_op_fn *run, uint32_t bytes)
+{
+    uint32_t here = w->mask, missing = members & w->live & ~here;
+
+    if (!missing || (missing & ~w->waiting))
+        return false;
+    ACTIVE(missing) if (w->pc[l] != i || w->frames[l] == w->frame) return false;
+    ACTIVE(missing)
+    {
+        copy_lane(w->regs, w->frames[l]->regs, i->a, l, bytes);
+        copy_lane(w->regs, w->frames[l]->regs, i->b, l, 4);
+        copy_lane(w->regs, w->frames[l]->regs, i->c, l, 4);
+        copy_lane(w->regs, w->frames[l]->regs, i->f, l, 4);
+    }
+    warp_set_mask(w, here | missing);
+    run(w, i);
+    warp_set_mask(w, here);
+    ACTIVE(missing)
+    {
+        copy_lane(w->frames[l]->regs, w->regs, i->d, l, 4);
+        copy_lane(w->frames[l]->regs, w->regs, i->e, l, 4);
+        w->pc[l]++;
+    }
+    w->waiting &= ~missing;
+    warp_park(w, here, i + 1);
+    return true;
+}
+
+/* `run` on the lanes whose members, in the register at `offset`, are all here; operand a has so many bytes. */
 static ptx_next_insn synced(struct ptx_warp *w, const struct ptx_insn *i, uint32_t offset,
-                            ptx_op_fn *run)
+                            ptx_op_fn *run, uint32_t bytes)
 {
     const uint32_t *masks = REG(uint32_t, offset);
     uint32_t members = member_mask(w, offset), differs = 0;
@@ -74,14 +114,17 @@ static ptx_next_insn synced(struct ptx_warp *w, const struct ptx_insn *i, uint32
     LANES differs |= (masks[l] ^ members) & w->vm32[l];
     if (differs)
         return by_members(w, i, offset, run);
+    if (run_across_frames(w, i, members, run, bytes))
+        return PTX_PARKED;
     return converge(w, i, members) ? run(w, i) : PTX_PARKED;
 }
 
-#define SYNCED(name, OFFSET)                                                                       \
+#define SYNCED_OF(name, OFFSET, BYTES)                                                             \
     static ptx_next_insn name##_sync(struct ptx_warp *w, const struct ptx_insn *i)                 \
     {                                                                                              \
-        return synced(w, i, i->OFFSET, name);                                                      \
+        return synced(w, i, i->OFFSET, name, BYTES);                                               \
     }
+#define SYNCED(name, OFFSET) SYNCED_OF(name, OFFSET, 4)
 
 /* bar.warp.sync */
 static ptx_next_insn nothing(struct ptx_warp *w, const struct ptx_insn *i)
@@ -118,7 +161,7 @@ static bool bar_warp_meets(struct ptx_warp *w, const struct ptx_insn *i)
 static ptx_next_insn bar_warp(struct ptx_warp *w, const struct ptx_insn *i)
 {
     if (!bar_warp_meets(w, i))
-        return synced(w, i, i->a, nothing);
+        return synced(w, i, i->a, nothing, 4);
     warp_park(w, w->mask, i + 1); /* where to stop for others has changed */
     return PTX_PARKED;
 }
@@ -281,8 +324,8 @@ SELECTOR(vote_old)
         }                                                                                          \
         return i + 1;                                                                              \
     }                                                                                              \
-    SYNCED(match_any_##n, b)                                                                       \
-    SYNCED(match_all_##n, b)
+    SYNCED_OF(match_any_##n, b, sizeof(T))                                                         \
+    SYNCED_OF(match_all_##n, b, sizeof(T))
 MATCH(32, uint32_t)
 MATCH(64, uint64_t)
 SELECTOR(match)

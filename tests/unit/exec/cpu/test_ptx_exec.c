@@ -400,19 +400,32 @@ END_TEST
 START_TEST(lanes_meet_at_a_barrier_in_frames_of_their_own)
 {
     static const char text[] = HEAD
-        ".func meet() { bar.warp.sync 0xffffffff; ret; }\n"
+        ".func (.param .b32 r) meet(.param .b32 v) { .reg .b32 %v; bar.warp.sync 0xffffffff;\n"
+        "ld.param.b32 %v, [v]; st.param.b32 [r], %v; ret; }\n"
+        ".func (.param .b32 r) first(.param .b32 v) { .reg .b32 %v; .reg .b64 %w; .reg .pred %p;\n"
+        "ld.param.b32 %v, [v]; cvt.u64.u32 %w, %v; match.all.sync.b64 %v|%p, %w, 0xffffffff;\n"
+        "ld.param.b32 %v, [v]; shfl.sync.idx.b32 %v, %v, 31, 31, 0xffffffff;\n"
+        "@%p add.u32 %v, %v, 1; st.param.b32 [r], %v; ret; }\n"
         ".visible .entry k(.param .u64 out) {\n" TID OUT ".reg .b32 %v; .reg .pred %q;\n"
         "setp.ge.u32 %q, %t, 32; @%q bra second; setp.ne.u32 %q, %t, 0; @%q bra go;\n"
         "wait: ld.volatile.global.u32 %v, [%o]; setp.eq.u32 %q, %v, 0; @%q bra wait;\n"
-        "go: call.uni meet, (); st.volatile.global.u32 [%o+4], 1; bra done;\n"
+        "go: call.uni (%v), FUNCTION, (%t); st.volatile.global.u32 [%o+4], 1; bra done;\n"
         "second: mov.u32 %v, 0; work: add.u32 %v, %v, 1; setp.lt.u32 %q, %v, 20000; @%q bra work;\n"
         "st.volatile.global.u32 [%o], 1;\n"
         "wait2: ld.volatile.global.u32 %v, [%o+4]; setp.eq.u32 %q, %v, 0; @%q bra wait2;\n"
-        "done: st.global.u32 [%p+8], %t; ret; }\n";
-    uint32_t *got = run_words(text, 1, 64, 66);
+        "mov.u32 %v, %t; done: st.global.u32 [%p+8], %v; ret; }\n";
+    static const char *const functions[] = {"meet", "first"};
 
-    for (uint32_t t = 0; t < 64; t++)
-        ck_assert_uint_eq(got[2 + t], t);
+    for (int k = 0; k < 2; k++) {
+        char full[4096];
+        const char *at = strstr(text, "FUNCTION");
+        uint32_t *got;
+
+        snprintf(full, sizeof(full), "%.*s%s%s", (int)(at - text), text, functions[k], at + 8);
+        got = run_words(full, 1, 64, 66);
+        for (uint32_t t = 0; t < 64; t++)
+            ck_assert_uint_eq(got[2 + t], k && t < 32 ? 31 : t);
+    }
 }
 END_TEST
 
