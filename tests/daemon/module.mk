@@ -13,7 +13,8 @@ endef
 
 # vgpud with an executor that does what it likes (rogue/rogue.c).
 $(eval $(call vgpu_link,vgpud-rogue,daemon-test/vgpud-rogue,tests/daemon/rogue/rogue.c $(DAEMON_DIR)/vgpud.c,$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
-$(O)/daemon-test/hostile: $(O)/daemon-test/vgpud-rogue
+OF_ROGUE := $(addprefix $(O)/daemon-test/,hostile last_write)
+$(OF_ROGUE): | $(O)/daemon-test/vgpud-rogue
 
 DAEMON_TESTS :=
 $(foreach t,$(patsubst tests/daemon/test_%.c,%,$(sort $(wildcard tests/daemon/test_*.c))),$(eval $(call daemon_test,$(t))))
@@ -25,5 +26,5 @@ $(OF_CUDA): | $(O)/fakecuda/libcuda.so.1
 
 # Sanitizers need what isolation refuses, and know no process that shares another's memory.
 ifneq ($(VARIANT),rel)
-DAEMON_TESTS := $(filter-out %/hostile,$(DAEMON_TESTS))
+DAEMON_TESTS := $(filter-out $(OF_ROGUE),$(DAEMON_TESTS))
 endif
