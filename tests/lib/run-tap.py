@@ -36,6 +36,7 @@ RESULT = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:-\s*)?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)\s*(?:#\s*skip\S*\s*(.*))?$", re.IGNORECASE)
 DIRECTIVE = re.compile(r"\s#\s*(skip|todo)\b\S*\s*(.*)$", re.IGNORECASE)
 NOTE = "# NOTE "
+TOOK = re.compile(r"^# took ([\d.]+) s, ([\d.]+) s of CPU time$")    # tap.py's, of the result that follows
 SKIPPED_EXIT = 77       # a program may skip itself as a whole
 DEFAULT_TIMEOUT_S = 900
 SHOWN_LINES = 120       # of a failing program's output: its end ...
@@ -50,7 +51,8 @@ CHECK_ENVIRONMENT = {"CK_TAP_LOG_FILE_NAME": "-", "CK_VERBOSITY": "silent",
 class Program:
     """One program's outcome."""
     path: str
-    tests: list = dataclasses.field(default_factory=list)   # {name, result, reason}
+    # {name, result, reason}, and seconds and cpu_seconds of those that say so
+    tests: list = dataclasses.field(default_factory=list)
     problems: list = dataclasses.field(default_factory=list)
     notes: list = dataclasses.field(default_factory=list)
     output: str = ""
@@ -64,15 +66,19 @@ class Program:
 
 def parse(program, status):
     """Fill in tests and problems from the output and exit status."""
-    plans, numbers = [], set()
+    plans, numbers, took = [], set(), {}
     for line in program.output.splitlines():
-        plan, result = PLAN.match(line), RESULT.match(line)
+        plan, result, time_line = PLAN.match(line), RESULT.match(line), TOOK.match(line)
         if plan:
             plans.append(plan)
         elif line.startswith("Bail out!"):
             program.problems.append(line)
         elif result:
             take_result(program, result, numbers)
+            program.tests[-1].update(took)
+            took = {}
+        elif time_line:
+            took = {"seconds": float(time_line[1]), "cpu_seconds": float(time_line[2])}
         elif line.startswith(NOTE):
             program.notes.append(line[len(NOTE):])
     if status == SKIPPED_EXIT and not program.tests:

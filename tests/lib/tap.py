@@ -12,8 +12,13 @@ A test passes if it returns.  It is skipped if it raises Skip(reason), and fails
 on any other exception; the traceback goes out as diagnostics.  Tests run in the
 order of declaration.  Arguments select tests whose names contain them.  The exit
 status is 0 only if no test failed; a selection that matches nothing is an error.
+
+Before each result stands "# took N s, N s of CPU time", for run-tap.py: the test's
+own and that of the processes it has waited for.
 """
+import os
 import sys
+import time
 import traceback
 
 _tests = []
@@ -65,19 +70,24 @@ def _one_line(text):
     return " ".join(str(text).split()).replace("#", "")
 
 
+def _cpu_seconds():
+    return sum(os.times()[:4])
+
+
 def _run(number, name, function):
     """Run one test; True unless it failed."""
+    started, cpu = time.monotonic(), _cpu_seconds()
+    outcome, ending = "ok", ""
     try:
         function()
     except Skip as reason:
-        print(f"ok {number} - {name} # SKIP {_one_line(reason)}", flush=True)
+        ending = f" # SKIP {_one_line(reason)}"
     except Exception:  # whatever it is, it is a failed test
         diagnose(traceback.format_exc())
-        print(f"not ok {number} - {name}", flush=True)
-        return False
-    else:
-        print(f"ok {number} - {name}", flush=True)
-    return True
+        outcome = "not ok"
+    diagnose(f"took {time.monotonic() - started:.1f} s, {_cpu_seconds() - cpu:.1f} s of CPU time")
+    print(f"{outcome} {number} - {name}{ending}", flush=True)
+    return outcome == "ok"
 
 
 def main():

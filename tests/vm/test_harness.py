@@ -88,6 +88,15 @@ def runner_shows_notes():
         tap.true("even" not in done.stdout, "other comments are not shown")
 
 
+@tap.test("the runner writes down what a test says that it took, and nothing of others")
+def runner_notes_times():
+    with tempfile.TemporaryDirectory() as folder:
+        _, _, results = run_tap(folder, "echo 1..2; echo '# took 1.5 s, 0.5 s of CPU time';"
+                                        "echo 'ok 1 - a'; echo 'ok 2 - b'")
+        tap.equal([(test.get("seconds"), test.get("cpu_seconds"))
+                   for test in results["programs"][0]["tests"]], [(1.5, 0.5), (None, None)], "times")
+
+
 @tap.test("the runner kills what a program leaves behind")
 def runner_kills_stragglers():
     with tempfile.TemporaryDirectory() as folder:
