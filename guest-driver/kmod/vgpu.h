@@ -70,7 +70,7 @@
 enum vgpu_dev_state {
 	VGPU_DEV_AWAY,	/* not usable now: recovery is under way or waits for the back end */
 	VGPU_DEV_READY,
-	VGPU_DEV_HELD,	/* a function reset or suspend is in progress: recovery waits */
+	VGPU_DEV_HELD,	/* probe, a function reset or suspend is in progress: recovery waits */
 	VGPU_DEV_GONE,	/* the driver was unbound: for good */
 };
 

@@ -52,7 +52,8 @@ static void drv_init_fields(struct vgpu_dev *vd)
 	init_waitqueue_head(&vd->slot_wq);
 	INIT_LIST_HEAD(&vd->files);
 	INIT_LIST_HEAD(&vd->quarantine);
-	vd->state = VGPU_DEV_AWAY;
+	/* Until the end of probe: an early interrupt starts nothing that an error would have to undo. */
+	vd->state = VGPU_DEV_HELD;
 	/* Until the device says what it needs. */
 	vd->lim.stall_ms = 1000;
 	vd->lim.heartbeat_ms = 100;
@@ -173,7 +174,7 @@ static int drv_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto err_irq;
 	/* The first attempt belongs to probe, so that modprobe returns with a ready device. */
-	mod_delayed_work(vd->wq, &vd->recover, 0);
+	vgpu_reset_release(vd);
 	flush_delayed_work(&vd->recover);
 	return 0;
 
@@ -258,6 +259,8 @@ static void drv_remove(struct pci_dev *pdev)
 		dev_warn(&pdev->dev, "the back end does not answer, its executors may still write: memory of %u contexts and of the admin queue is left behind\n",
 			 kept);
 	vgpu_irq_fini(vd);
+	/* A handler that saw AWAY may have been overtaken: draining ends no timers. */
+	cancel_delayed_work_sync(&vd->recover);
 	drain_workqueue(vd->wq);
 	vgpu_admin_fini(vd, !quiet);
 	pci_clear_master(pdev);

@@ -295,7 +295,10 @@ static void reset_watchdog_work(struct work_struct *work)
 	vgpu_dev_exit(vd, srcu_idx);
 }
 
-/* Somebody starts to wait.  Does nothing if the watchdog already runs. */
+/*
+ * Somebody starts to wait.  Does nothing if the watchdog already runs.  Inside vd->srcu, so that
+ * vgpu_reset_hold() cancels the last one: a timer must not outlive the device.
+ */
 void vgpu_watchdog_kick(struct vgpu_dev *vd)
 {
 	if (!delayed_work_pending(&vd->watchdog))

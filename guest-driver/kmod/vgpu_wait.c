@@ -83,10 +83,11 @@ bool vgpu_ctx_is_watched(struct vgpu_ctx *ctx)
 	return waitqueue_active(&ctx->wq) || READ_ONCE(ctx->eventfd);
 }
 
-/* Arms and looks.  1: passed, 0: not yet, else an error. */
+/* Arms and looks.  1: passed, 0: not yet, and the watchdog runs; else an error. */
 static int wait_look(struct vgpu_ctx *ctx, struct vgpu_wait *arg)
 {
 	int srcu_idx, err = vgpu_ctx_enter(ctx, &srcu_idx);
+	bool passed;
 	u32 prod;
 
 	if (err)
@@ -94,11 +95,13 @@ static int wait_look(struct vgpu_ctx *ctx, struct vgpu_wait *arg)
 	prod = vgpu_ctx_cq_prod(ctx);
 	if ((s32)(prod - arg->cq_idx) <= 0)
 		prod = wait_arm(ctx, arg->cq_idx);
+	passed = (s32)(prod - arg->cq_idx) > 0;
+	if (!passed)
+		vgpu_watchdog_kick(ctx->vd);
 	vgpu_dev_exit(ctx->vd, srcu_idx);
-	if ((s32)(prod - arg->cq_idx) <= 0)
-		return 0;
-	arg->cq_prod = prod;
-	return 1;
+	if (passed)
+		arg->cq_prod = prod;
+	return passed;
 }
 
 /* Absolute CLOCK_MONOTONIC time, so a restarted call ends when the first would have. */
@@ -123,7 +126,6 @@ int vgpu_ctx_wait(struct vgpu_ctx *ctx, struct vgpu_wait *arg)
 			ret = -ERESTARTSYS;
 			break;
 		}
-		vgpu_watchdog_kick(ctx->vd);
 		if (forever)
 			schedule();
 		else
@@ -146,9 +148,9 @@ __poll_t vgpu_ctx_poll(struct vgpu_ctx *ctx, struct file *file, struct poll_tabl
 	cons = le32_to_cpu(READ_ONCE(vgpu_ctx_rw(ctx)->cq_cons));
 	if (vgpu_ctx_cq_prod(ctx) != cons || wait_arm(ctx, cons) != cons)
 		mask = EPOLLIN | EPOLLRDNORM;
-	vgpu_dev_exit(ctx->vd, srcu_idx);
-	if (!mask)
+	else
 		vgpu_watchdog_kick(ctx->vd);
+	vgpu_dev_exit(ctx->vd, srcu_idx);
 	return mask;
 }
 
@@ -186,11 +188,11 @@ int vgpu_ctx_set_eventfd(struct vgpu_ctx *ctx, struct vgpu_set_eventfd *arg)
 	spin_unlock(&ctx->ev_lock);
 	vgpu_ctx_wake(ctx);
 	spin_unlock_irq(&ctx->vec->lock);
+	if (new)
+		vgpu_watchdog_kick(ctx->vd);
 	vgpu_dev_exit(ctx->vd, srcu_idx);
 	if (old)
 		eventfd_ctx_put(old);
-	if (new)
-		vgpu_watchdog_kick(ctx->vd);
 	return 0;
 }
 
