@@ -28,7 +28,7 @@ struct bench_row {
     const char *unit;
     const char *floor_name;
     enum bench_better better;
-    double bar;        /* on the ratio, or on the value if bar_on_value; 0: not judged */
+    double bar; /* on the ratio, or on the value if bar_on_value; 0: not judged */
     double goal;
     bool bar_on_value;
     /* by run */
@@ -73,7 +73,13 @@ double bench_null_sleeping(struct gs_ctx *ctx, size_t rounds, double percentile)
 double bench_null_rate(struct gs_ctx *ctx, unsigned int ms);
 /* 99th percentile of null commands of `victim`, both sides asleep, while another VM's guest does harm.
  * Nanoseconds; negative on failure. */
-enum bench_harm { BENCH_HARM_SPIN, BENCH_HARM_DOORBELLS, BENCH_HARM_INDICES, BENCH_HARM_ERRORS };
+enum bench_harm {
+    BENCH_HARM_SLEEP,
+    BENCH_HARM_SPIN,
+    BENCH_HARM_DOORBELLS,
+    BENCH_HARM_INDICES,
+    BENCH_HARM_ERRORS,
+};
 double bench_beside(struct gs_ctx *victim, struct gs_vm *vm, enum bench_harm harm, size_t rounds);
 /* Bytes per second. */
 double bench_copy(struct gs_ctx *ctx, const struct gs_buf *buf, uint64_t dev, bool to_device,

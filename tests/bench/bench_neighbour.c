@@ -5,7 +5,9 @@
  * again without end, or floods errors.
  *
  * The neighbour's processor time is the hypervisor's to give; what is measured here is what it
- * takes from others beyond that.  So the figure to compare with is taken beside a neighbour that only spins.
+ * takes from others beyond that.  So the figures to compare with are taken beside a neighbour that only spins,
+ * and beside one that sleeps: its processor is then idle, and one that has to be woken first may make the
+ * victim slower than any harm does.  The worse of the two is what a harmless neighbour may cost.
  *
  * One vgpud with two VMs of the null executor; the victim's guest on processor 0, the neighbour's on 1.
  */
@@ -25,6 +27,12 @@ struct neighbour {
     atomic_uint rounds;
     int rc;
 };
+
+static int harm_sleep(struct neighbour *n, struct gs_ctx **ctx)
+{
+    usleep(1000);
+    return 0;
+}
 
 static int harm_spin(struct neighbour *n, struct gs_ctx **ctx)
 {
@@ -76,9 +84,8 @@ static int harm_indices(struct neighbour *n, struct gs_ctx **ctx)
 static void *neighbour_main(void *arg)
 {
     static int (*const harms[])(struct neighbour * n, struct gs_ctx * *ctx) = {
-        [BENCH_HARM_SPIN] = harm_spin,
-        [BENCH_HARM_DOORBELLS] = harm_doorbells,
-        [BENCH_HARM_INDICES] = harm_indices,
+        [BENCH_HARM_SLEEP] = harm_sleep,         [BENCH_HARM_SPIN] = harm_spin,
+        [BENCH_HARM_DOORBELLS] = harm_doorbells, [BENCH_HARM_INDICES] = harm_indices,
         [BENCH_HARM_ERRORS] = harm_errors,
     };
     struct neighbour *n = arg;
