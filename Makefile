@@ -47,6 +47,8 @@ OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer $(if $(findstring clan
 LD_rel   := -Wl,-z,relro,-z,now
 LD_asan  := -fsanitize=address,undefined
 LD_tsan  := -fsanitize=thread
+# Of a vgpud that is built with ThreadSanitizer.
+TSAN_SOURCES := $(if $(filter tsan,$(VARIANT)),tests/lib/tsan.c)
 
 ALL_CFLAGS  = $(BASE) $(WARN) $(HARDEN) $(OPT_$(VARIANT)) $(CFLAGS)
 ALL_LDFLAGS = $(LD_$(VARIANT)) $(LDFLAGS)
@@ -89,6 +91,7 @@ endef
 STATIC_LDLIBS := -lseccomp -linih -ljson-c -lzstd -llz4
 vgpu_ldlibs = $(if $(PORTABLE),$(foreach l,$(1),$(if $(filter $(STATIC_LDLIBS),$(l)),$(l:-l%=-l:lib%.a),$(l))),$(1))
 
+# A program's isolated processes are of another user, whatever the umask is.
 define vgpu_link
 POBJS_$(1) := $$(patsubst %.c,$$(O)/obj/$(1)/%.o,$(3))
 $$(POBJS_$(1)): $$(O)/obj/$(1)/%.o: %.c $$(RECIPES)
@@ -97,6 +100,7 @@ $$(POBJS_$(1)): $$(O)/obj/$(1)/%.o: %.c $$(RECIPES)
 $$(O)/$(2): $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4))
 	@mkdir -p $$(@D)
 	$$(Q)$$(if $$(V),,echo "  LD   $$@";) $$(CC) $$(ALL_LDFLAGS) -o $$@ $$(POBJS_$(1)) $$(patsubst %,$$(O)/lib/lib%.a,$(4)) $$(call vgpu_ldlibs,$(5))
+	$$(Q)chmod a+rx $$@
 -include $$(POBJS_$(1):.o=.d)
 endef
 

@@ -7,7 +7,7 @@ DAEMON_LIBNAMES := daemon bus device exec $(if $(wildcard host-backend/exec/cpu/
 DAEMON_LDLIBS := -lseccomp -linih -ljson-c -lzstd -llz4 -ldl -lm -lpthread
 
 $(eval $(call vgpu_lib,daemon,$(DAEMON_SOURCES)))
-$(eval $(call vgpu_prog,vgpud,$(DAEMON_DIR)/vgpud.c,$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
+$(eval $(call vgpu_prog,vgpud,$(DAEMON_DIR)/vgpud.c $(TSAN_SOURCES),$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
 $(eval $(call vgpu_prog,vgpuctl,$(DAEMON_DIR)/vgpuctl.c,daemon,-linih -ljson-c))
 
 $(eval $(call vgpu_test,daemon,$(addprefix tests/unit/daemon/,main.c test_config.c test_small.c \

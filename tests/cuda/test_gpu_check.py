@@ -30,8 +30,9 @@ class Check:
     def __init__(self, settings=None):
         self.folder = tempfile.mkdtemp(prefix="gpu-check-")
         os.chmod(self.folder, 0o755)
-        self.link = os.path.join(self.folder, "libcuda.so.1")
-        os.symlink(FAKE, self.link)
+        # Not a link: the isolated processes may not reach the tree.
+        self.library = os.path.join(self.folder, "libcuda.so.1")
+        shutil.copyfile(FAKE, self.library)
         self.configure(settings or {})
         self.output = ""
 
@@ -42,7 +43,7 @@ class Check:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def configure(self, settings):
-        with open(self.link + ".conf", "w", encoding="utf-8") as out:
+        with open(self.library + ".conf", "w", encoding="utf-8") as out:
             out.write("".join(f"VGPU_FAKECUDA_{k}={v}\n" for k, v in settings.items()))
 
     def run(self, *arguments, programs=PROGRAMS, library=None):
@@ -51,7 +52,7 @@ class Check:
              "--programs", programs, "--build", self.folder,
              "--results", os.path.join(self.folder, "results"), *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
-            env={**os.environ, "VGPU_LIBCUDA": library or self.link})
+            env={**os.environ, "VGPU_LIBCUDA": library or self.library})
         self.output = done.stdout
         return done.returncode
 

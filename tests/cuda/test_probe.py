@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """`vgpud --probe` on the fake driver: a host where all is well, and one fault at a time.
 
-The fake is named by VGPU_LIBCUDA, through a link in a folder of the test's own, with its settings
-in a file beside the link.  Each fault must fail the check it belongs to and no earlier one, and
+The fake is named by VGPU_LIBCUDA, through a copy in a folder of the test's own, with its settings
+in a file beside it.  Each fault must fail the check it belongs to and no earlier one, and
 a daemon asked to serve a VM with the same driver must refuse to start.
 """
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,14 +47,15 @@ class Result:
 def vgpud(args, settings=None, library=FAKE, env=None):
     with tempfile.TemporaryDirectory() as tmp:
         os.chmod(tmp, 0o755)
-        link = os.path.join(tmp, "libcuda.so.1")
+        # Not a link: the isolated processes may not reach the tree.
+        copy = os.path.join(tmp, "libcuda.so.1")
         if library:
-            os.symlink(library, link)
-        with open(link + ".conf", "w", encoding="utf-8") as out:
+            shutil.copyfile(library, copy)
+        with open(copy + ".conf", "w", encoding="utf-8") as out:
             out.write("".join(f"VGPU_FAKECUDA_{k}={v}\n" for k, v in (settings or {}).items()))
         args = [a.replace("@TMP@", tmp) for a in args]
         return subprocess.run([VGPUD, *args], capture_output=True, text=True, check=False,
-                              timeout=240, env={**os.environ, "VGPU_LIBCUDA": link, **(env or {})})
+                              timeout=240, env={**os.environ, "VGPU_LIBCUDA": copy, **(env or {})})
 
 
 def fails(check, words, settings=None, args=(), **more):

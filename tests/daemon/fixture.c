@@ -4,7 +4,9 @@
  */
 #include "fixture.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,7 +14,7 @@ struct fx fx;
 
 /* ---- The cuda executor in place of the cpu one ---- */
 
-/* A folder that processes which changed their user can read: a link to the fake driver, and its
+/* A folder that processes which changed their user can read: a copy of the fake driver, and its
  * settings beside it. */
 static char fake_dir[64];
 const char *fx_fake_first = "";
@@ -45,23 +47,40 @@ void fx_fake_settings(const char *lines)
     ck_assert_int_eq(chmod(path, 0644), 0);
 }
 
+/* A copy: isolated processes of the daemon, which load it, may not reach the tree. */
+static void copy_library(const char *from, const char *to)
+{
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+    ssize_t n;
+
+    ck_assert_msg(in >= 0, "%s is not built", from);
+    ck_assert_int_ge(out, 0);
+    do
+        n = sendfile(out, in, NULL, 1u << 30);
+    while (n > 0);
+    ck_assert_int_eq(n, 0);
+    ck_assert_int_eq(fchmod(out, 0755), 0);
+    close(in);
+    ck_assert_int_eq(close(out), 0);
+}
+
 static void fake_setup(void)
 {
-    char self[PATH_MAX], built[PATH_MAX + 32], link[PATH_MAX];
+    char self[PATH_MAX], built[PATH_MAX + 32], copy[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
     ck_assert_int_gt(n, 0);
     self[n] = '\0';
     *strrchr(self, '/') = '\0';
     snprintf(built, sizeof(built), "%s/../fakecuda/libcuda.so.1", self);
-    ck_assert_msg(!access(built, R_OK), "%s is not built", built);
     snprintf(fake_dir, sizeof(fake_dir), "/tmp/vgpu-fakecuda-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(fake_dir));
     ck_assert_int_eq(chmod(fake_dir, 0755), 0);
-    fake_path("libcuda.so.1", link, sizeof(link));
-    ck_assert_int_eq(symlink(built, link), 0);
+    fake_path("libcuda.so.1", copy, sizeof(copy));
+    copy_library(built, copy);
     fx_fake_settings(fx_fake_first);
-    setenv("VGPU_LIBCUDA", link, 1);
+    setenv("VGPU_LIBCUDA", copy, 1);
 }
 
 static void fake_teardown(void)

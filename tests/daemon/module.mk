@@ -12,7 +12,7 @@ $$(eval $$(call vgpu_link,daemon-$(1),daemon-test/$(1),tests/daemon/test_$(1).c,
 endef
 
 # vgpud with an executor that does what it likes (rogue/rogue.c).
-$(eval $(call vgpu_link,vgpud-rogue,daemon-test/vgpud-rogue,tests/daemon/rogue/rogue.c $(DAEMON_DIR)/vgpud.c,$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
+$(eval $(call vgpu_link,vgpud-rogue,daemon-test/vgpud-rogue,tests/daemon/rogue/rogue.c $(DAEMON_DIR)/vgpud.c $(TSAN_SOURCES),$(DAEMON_LIBNAMES),$(DAEMON_LDLIBS)))
 OF_ROGUE := $(addprefix $(O)/daemon-test/,hostile last_write)
 $(OF_ROGUE): | $(O)/daemon-test/vgpud-rogue
 

@@ -16,7 +16,7 @@
 struct worker {
     struct gs_ctx *ctx;
     atomic_bool stop;
-    uint64_t commands;
+    atomic_ullong commands;
     pthread_t thread;
 };
 
@@ -31,7 +31,7 @@ static void *work(void *arg)
         for (int i = 0; i < 20; i++)
             fx_ok(gs_nop(w->ctx));
         fx_pump(w->ctx, 200);
-        w->commands += 220;
+        atomic_fetch_add(&w->commands, 220);
     }
     return NULL;
 }
@@ -50,10 +50,16 @@ static void start(void)
         ck_assert_int_eq(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
 }
 
+/* Ends them once each has done its turn: on a busy machine one may only have begun. */
 static void join(void)
 {
-    for (unsigned int i = 0; i < WORKERS; i++)
+    uint64_t deadline = gs_deadline(GS_TIMEOUT_MS);
+
+    for (unsigned int i = 0; i < WORKERS; i++) {
+        while (!atomic_load(&workers[i].commands) && gs_now_ns() < deadline)
+            poll(NULL, 0, 1);
         atomic_store(&workers[i].stop, true);
+    }
     for (unsigned int i = 0; i < WORKERS; i++)
         pthread_join(workers[i].thread, NULL);
 }

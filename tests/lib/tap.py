@@ -92,6 +92,7 @@ def _run(number, name, function):
 
 def main():
     """Run the declared tests and exit."""
+    os.umask(0o022)  # isolated processes read what tests write
     wanted = sys.argv[1:]
     chosen = [t for t in _tests if not wanted or any(w in t[0] for w in wanted)]
     if not chosen:

@@ -61,8 +61,7 @@ static bool all_sockets_there(const struct vgpud *d)
 
 static void run_daemon(const struct vgpud *d, const char *path)
 {
-    char vm_args[VGPUD_MAX_VMS][512], supp[PATH_MAX];
-    char tsan[PATH_MAX + 128] = "halt_on_error=0:exitcode=66:report_signal_unsafe=0";
+    char vm_args[VGPUD_MAX_VMS][512];
     const char *argv[MAX_ARGS] = {path, "--control", d->control, "--runtime-dir", d->dir};
     unsigned int n = 5;
     int fd;
@@ -81,9 +80,6 @@ static void run_daemon(const struct vgpud *d, const char *path)
     /* The isolated processes have no /proc, without which the leak checker can't work: leaks
      * there are for the tests that count memory and descriptors. */
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
-    if (realpath("tests/lib/tsan.supp", supp))
-        snprintf(tsan + strlen(tsan), sizeof(tsan) - strlen(tsan), ":suppressions=%s", supp);
-    setenv("TSAN_OPTIONS", tsan, 0);
     execv(path, (char *const *)(uintptr_t)argv);
     _exit(127);
 }

@@ -7,6 +7,7 @@ On the fake driver, all stages, the guest in the bundle's own QEMU included.
 import json
 import glob
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ def unpack(folder):
     archive = os.path.join(BUILD, "gpu-bundle.tar.gz")
     tap.true(os.path.getsize(archive) < LIMIT, "the bundle is too large")
     subprocess.run(["tar", "-C", folder, "-xzf", archive], check=True)
-    os.symlink(FAKE, os.path.join(folder, "libcuda.so.1"))
+    shutil.copyfile(FAKE, os.path.join(folder, "libcuda.so.1"))
     return os.path.join(folder, "gpu-bundle")
 
 
