@@ -15,11 +15,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -291,6 +293,34 @@ static void start_raise_limits(void)
     }
 }
 
+/*
+ * Isolated processes execute vgpud anew as the user they run as.  One who may not (a file made under a
+ * strict umask) would lose every context a guest opens.
+ */
+static VGPU_MUST_CHECK int start_check_exe(const struct vgpu_server *server)
+{
+    char path[PATH_MAX] = "vgpud";
+    int ret, err;
+
+    if (!server->drop_user)
+        return 0;
+    setfsgid(server->gid);
+    setfsuid(server->uid); /* and without root's rights over files */
+    ret = faccessat(server->exe_fd, "", X_OK, AT_EMPTY_PATH | AT_EACCESS);
+    err = errno;
+    setfsuid(0);
+    setfsgid(0);
+    if (!ret || err != EACCES)
+        return 0;
+    if (readlink("/proc/self/exe", path, sizeof(path) - 1) < 0)
+        vgpu_debug(VGPU_LOG_CONTROL, "/proc/self/exe: %s", strerror(errno));
+    vgpu_log(VGPU_LOG_ERROR,
+             "can't start: user '%s', whom guests' processes run as, may not "
+             "execute %s: chmod a+rx it",
+             server->config->user, path);
+    return -EACCES;
+}
+
 /* What a probe needs too: whom to run as, the binary, the VMs. */
 static VGPU_MUST_CHECK int start_prepare(struct vgpu_server *server)
 {
@@ -309,7 +339,7 @@ static VGPU_MUST_CHECK int start_prepare(struct vgpu_server *server)
         vgpu_log(VGPU_LOG_ERROR, "can't start: %s", strerror(errno));
         return -errno;
     }
-    return 0;
+    return start_check_exe(server);
 }
 
 static VGPU_MUST_CHECK int start(struct vgpu_server *server)

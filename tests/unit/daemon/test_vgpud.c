@@ -50,16 +50,25 @@ static void setup(void)
     daemon_log = -1;
 }
 
-/* Start vgpud with these words, as "sh" would split them; its output can be read. */
-static void start(const char *words)
+/* The built one. */
+static const char *vgpud(void)
 {
-    char exe[PATH_MAX] = "", self[PATH_MAX] = "", copy[1024], *argv[32], *save = NULL;
-    int fds[2], n = 0;
+    static char exe[PATH_MAX];
+    char self[PATH_MAX] = "";
 
     ck_assert_int_gt(readlink("/proc/self/exe", self, sizeof(self) - 1), 0);
     snprintf(exe, sizeof(exe), "%.4000s/../bin/vgpud", dirname(self));
+    return exe;
+}
+
+/* Start `exe` with these words, as "sh" would split them; its output can be read. */
+static void start_exe(const char *exe, const char *words)
+{
+    char copy[1024], *argv[32], *save = NULL;
+    int fds[2], n = 0;
+
     snprintf(copy, sizeof(copy), "%s", words);
-    argv[n++] = exe;
+    argv[n++] = (char *)(uintptr_t)exe;
     for (char *p = strtok_r(copy, " ", &save); p && n < 31; p = strtok_r(NULL, " ", &save))
         argv[n++] = p;
     argv[n] = NULL;
@@ -77,6 +86,11 @@ static void start(const char *words)
     close(fds[1]);
     daemon_log = fds[0];
     fcntl(daemon_log, F_SETFL, O_NONBLOCK);
+}
+
+static void start(const char *words)
+{
+    start_exe(vgpud(), words);
 }
 
 static void read_log(void)
@@ -142,18 +156,24 @@ static int connect_to(const char *name)
     return -1;
 }
 
-static void start_one(void)
+static void await_listening(void)
 {
-    char words[512];
     int fd = -1;
 
-    snprintf(words, sizeof(words), "--vm name=a,socket=%s/a.sock,executor=null --runtime-dir %s",
-             dir, dir);
-    start(words);
     for (uint64_t end = vgpu_now_ms() + WAIT_MS; fd < 0 && vgpu_now_ms() < end; poll(NULL, 0, 5))
         fd = connect_to("control.sock");
     ck_assert_msg(fd >= 0, "vgpud does not listen");
     close(fd);
+}
+
+static void start_one(void)
+{
+    char words[512];
+
+    snprintf(words, sizeof(words), "--vm name=a,socket=%s/a.sock,executor=null --runtime-dir %s",
+             dir, dir);
+    start(words);
+    await_listening();
 }
 
 /* The control socket's whole answer to this text, parsed. */
@@ -236,6 +256,27 @@ START_TEST(the_command_line_is_judged)
     ck_assert_msg(ended() == lines[_i].status, "%s: %s", lines[_i].words, log_text);
     ck_assert_msg(strstr(log_text, lines[_i].says), "'%s' does not say '%s'", log_text,
                   lines[_i].says);
+}
+END_TEST
+
+/* Guests' processes are of another user than root's vgpud. */
+START_TEST(a_binary_that_only_root_may_execute_is_refused)
+{
+    char command[PATH_MAX + 256];
+
+    snprintf(command, sizeof(command), "install -m 700 %s %s", vgpud(), in_dir("vgpud"));
+    ck_assert_int_eq(system(command), 0);
+    snprintf(command, sizeof(command), "--vm name=a,socket=%s,executor=null --runtime-dir %s",
+             in_dir("a.sock"), dir);
+    start_exe(in_dir("vgpud"), command);
+    if (geteuid()) { /* a vgpud of another user than root keeps it */
+        await_listening();
+        return;
+    }
+    ck_assert_msg(ended() == 1, "%s", log_text);
+    ck_assert_msg(strstr(log_text, in_dir("vgpud: chmod a+rx it")) &&
+                      strstr(log_text, "may not execute"),
+                  "%s", log_text);
 }
 END_TEST
 
@@ -536,6 +577,7 @@ Suite *vgpud_suite(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 90);
     tcase_add_loop_test(tc, the_command_line_is_judged, 0, ROWS(lines));
+    tcase_add_test(tc, a_binary_that_only_root_may_execute_is_refused);
     tcase_add_test(tc, a_stale_socket_is_replaced_and_removed_at_the_end);
     tcase_add_test(tc, a_socket_in_use_and_a_file_are_left_alone);
     tcase_add_test(tc, one_client_at_a_time);
