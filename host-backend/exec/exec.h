@@ -122,8 +122,10 @@ struct vgpu_exec_ops {
      * its job.  *lost: bytes dropped since the last call, the FIFO being full (output.h). */
     size_t (*output_read)(struct vgpu_exec *exec, void *buf, size_t room, uint64_t *lost);
 
-    /* Optional (may be NULL): a buffer no job uses any more is about to be unmapped. */
-    void (*buf_detach)(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
+    /* Optional (may be NULL): a buffer no job uses any more is about to be unmapped.  False: the
+     * device may reach its memory still, and the context is lost (fault()): it stays mapped, and nobody is
+     * told that it is gone before the process is. */
+    bool (*buf_detach)(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
 
     enum vgpu_submit_result (*submit)(struct vgpu_exec *exec, struct vgpu_job *job);
     /* Completed jobs, oldest first, at most `max`; 0 when there is none.  Never blocks. */

@@ -50,10 +50,13 @@ static void gbuf_free_runs(struct vgpu_gbuf *buf)
     gbuf_close_fds(buf);
 }
 
+static bool gbuf_detach(const struct vgpu_gbufs *bufs, struct vgpu_gbuf *buf)
+{
+    return buf->state == GBUF_BUILDING || !bufs->detach || bufs->detach(bufs->opaque, buf);
+}
+
 static void gbuf_destroy(struct vgpu_gbufs *bufs, struct vgpu_gbuf *buf)
 {
-    if (buf->state != GBUF_BUILDING && bufs->detach)
-        bufs->detach(bufs->opaque, buf);
     if (buf->map) {
         munmap(buf->map, buf->map_bytes);
         bufs->mappings -= buf->run_count;
@@ -82,9 +85,12 @@ int vgpu_gbufs_init(struct vgpu_gbufs *bufs, uint32_t max)
 
 void vgpu_gbufs_fini(struct vgpu_gbufs *bufs)
 {
-    for (uint32_t id = 0; id < bufs->max; id++)
-        if (bufs->slots[id])
+    for (uint32_t id = 0; id < bufs->max; id++) {
+        if (bufs->slots[id]) {
+            (void)gbuf_detach(bufs, bufs->slots[id]);
             gbuf_destroy(bufs, bufs->slots[id]);
+        }
+    }
     free(bufs->slots);
     bufs->slots = NULL;
     bufs->max = 0;
@@ -298,7 +304,7 @@ enum vgpu_gbuf_drop vgpu_gbufs_drop(struct vgpu_gbufs *bufs, uint32_t id)
 
     if (!buf || buf->state == GBUF_DROPPING)
         return VGPU_GBUF_NONE;
-    if (buf->refs == 0) {
+    if (buf->refs == 0 && gbuf_detach(bufs, buf)) {
         gbuf_destroy(bufs, buf);
         return VGPU_GBUF_DROPPED;
     }
@@ -317,7 +323,7 @@ bool vgpu_gbufs_collect(struct vgpu_gbufs *bufs)
     for (uint32_t id = 0; id < bufs->max; id++) {
         struct vgpu_gbuf *buf = bufs->slots[id];
 
-        if (buf && buf->state == GBUF_DROPPING && buf->refs == 0) {
+        if (buf && buf->state == GBUF_DROPPING && buf->refs == 0 && gbuf_detach(bufs, buf)) {
             gbuf_destroy(bufs, buf);
             any = true;
         }

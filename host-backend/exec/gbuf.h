@@ -10,8 +10,8 @@
  * vgpu_gbuf_read()/_write() (exec/job.h) need not know which it is.
  *
  * Dropping.  DROP makes a buffer unusable for new commands at once; it is unmapped
- * when the last job that holds a reference gives it back, and the caller is told (by
- * vgpu_gbufs_drop() or by a later vgpu_gbufs_collect()).
+ * when the last job that holds a reference gives it back and the executor has let go of it, and the caller is
+ * told (by vgpu_gbufs_drop() or by a later vgpu_gbufs_collect()).
  *
  * Safety.  Lookups check id, state, direction and range; a struct vgpu_gbuf that they returned
  * needs no further check.  Pages may vanish under a mapping (the peer truncates its file): the access
@@ -35,8 +35,8 @@ struct vgpu_gbufs {
     uint32_t dropping;
     uint32_t mappings; /* one per mapped run */
     uint32_t mappings_max;
-    /* Called before a buffer is unmapped; may be NULL. */
-    void (*detach)(void *opaque, struct vgpu_gbuf *buf);
+    /* Called before a buffer is unmapped; may be NULL.  False: it must stay, to the process's end. */
+    bool (*detach)(void *opaque, struct vgpu_gbuf *buf);
     void *opaque;
 };
 

@@ -234,6 +234,16 @@ static void process_publish_stats(struct exec_process *p)
 
 /* ---- The loop ---- */
 
+/* A fault that no job is there to tell: it may have come up when a buffer was to be given back. */
+static void process_find_fault(struct exec_process *p)
+{
+    struct vgpu_exec_fault fault;
+
+    if (!p->dispatch.lost && !vgpu_dispatch_wants_executor(&p->dispatch) &&
+        p->ops->fault(p->exec, &fault))
+        p->dispatch.lost = fault.status;
+}
+
 /* Things that may wait a little: socket, dropped buffers, statistics.  False: it's over. */
 static bool process_chores(struct exec_process *p, uint64_t now_ns, int *exit_status)
 {
@@ -242,6 +252,7 @@ static bool process_chores(struct exec_process *p, uint64_t now_ns, int *exit_st
     p->chores_ns = now_ns;
     if (result == VGPU_CONTROL_OK && vgpu_gbufs_collect(&p->bufs))
         result = vgpu_control_flush(&p->control);
+    process_find_fault(p);
     process_publish_stats(p);
     if (result == VGPU_CONTROL_BAD) {
         process_log(p, "message of type %u makes no sense", p->control.in.msg.type);
@@ -337,6 +348,8 @@ static int process_loop(struct exec_process *p)
         }
         if (!process_chores(p, now_ns, &exit_status))
             return exit_status;
+        if (p->dispatch.lost)
+            continue;
         process_sleep(p, &stalls);
         idle_since_ns = 0;
         p->chores_ns = 0;
@@ -422,12 +435,11 @@ static int start_watch(struct exec_process *p, int fd, uint32_t what, uint32_t e
     return epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
-static void process_detach(void *opaque, struct vgpu_gbuf *buf)
+static bool process_detach(void *opaque, struct vgpu_gbuf *buf)
 {
     struct exec_process *p = opaque;
 
-    if (p->ops->buf_detach)
-        p->ops->buf_detach(p->exec, buf);
+    return !p->ops->buf_detach || p->ops->buf_detach(p->exec, buf);
 }
 
 static int start_open(struct exec_process *p)

@@ -65,12 +65,11 @@ static void lost(void *opaque, const struct vgpu_exec_fault *fault)
     _exit(PTXTOOL_FAULT);
 }
 
-static void detach(void *opaque, struct vgpu_gbuf *buf)
+static bool detach(void *opaque, struct vgpu_gbuf *buf)
 {
     const struct cuda_run *cuda = opaque;
 
-    if (cuda->exec)
-        cuda->ops->buf_detach(cuda->exec, buf);
+    return !cuda->exec || cuda->ops->buf_detach(cuda->exec, buf);
 }
 
 /* ---- Opening ---- */

@@ -114,9 +114,14 @@ def refused():
             ("context", "cuCtxCreate_v2", 2), ("context", "cuCtxSetLimit", 1),
             ("context", "cuStreamCreateWithPriority", 2), ("memory", "cuMemAlloc_v2", 2),
             ("kernel", "cuModuleLoadDataEx", 218), ("kernel", "cuModuleGetFunction", 500),
-            ("kernel", "cuLaunchKernel", 719), ("kernel", "cuMemcpyDtoHAsync_v2", 700)):
+            ("kernel", "cuLaunchKernel", 719), ("kernel", "cuMemcpyDtoHAsync_v2", 700),
+            ("memory", "cuMemFree_v2", 1), ("kernel", "cuMemFreeHost", 719),
+            ("kernel", "cuModuleUnload", 716), ("context", "cuStreamDestroy_v2", 400),
+            ("context", "cuCtxDestroy_v2", 1)):
         words = "failed" if check == "memory" else f"({code})"
         fails(check, words, {"PLAN": f"{function}:0:{code}"})
+    # The context of the probe itself, after those of two executors.
+    fails("context", "(1)", {"PLAN": "cuCtxDestroy_v2:3:1"})
 
 
 @tap.test("a driver that dies is a failure, not silence")

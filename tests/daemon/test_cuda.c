@@ -60,17 +60,17 @@ static const struct {
 } functions[] = {
     {"cuMemAlloc_v2", ORDINARY},        {"cuMemFree_v2", ORDINARY},
     {"cuMemHostAlloc", ORDINARY},       {"cuMemHostRegister_v2", HARMLESS},
-    {"cuMemHostUnregister", HARMLESS},  {"cuMemcpyHtoDAsync_v2", ORDINARY},
+    {"cuMemHostUnregister", FATAL},     {"cuMemcpyHtoDAsync_v2", ORDINARY},
     {"cuMemcpyDtoHAsync_v2", ORDINARY}, {"cuMemcpyDtoDAsync_v2", ORDINARY},
     {"cuMemsetD8Async", ORDINARY},      {"cuMemsetD16Async", ORDINARY},
     {"cuMemsetD32Async", ORDINARY},     {"cuModuleLoadDataEx", ORDINARY},
-    {"cuModuleUnload", HARMLESS},       {"cuModuleGetFunction", ORDINARY},
+    {"cuModuleUnload", ORDINARY},       {"cuModuleGetFunction", ORDINARY},
     {"cuModuleGetGlobal_v2", ORDINARY}, {"cuFuncGetAttribute", ORDINARY},
     {"cuFuncSetAttribute", ORDINARY},   {"cuFuncGetParamInfo", ORDINARY},
-    {"cuLaunchKernel", ORDINARY},       {"cuStreamDestroy_v2", HARMLESS},
+    {"cuLaunchKernel", ORDINARY},       {"cuStreamDestroy_v2", ORDINARY},
     {"cuStreamSynchronize", ORDINARY},  {"cuStreamWaitEvent", ORDINARY},
     {"cuEventRecord", EITHER},          {"cuEventQuery", FATAL},
-    {"cuEventElapsedTime", HARMLESS},
+    {"cuEventElapsedTime", HARMLESS},   {"cuEventDestroy_v2", FATAL},
 };
 #define FUNCTIONS ((int)(sizeof(functions) / sizeof(functions[0])))
 
@@ -115,8 +115,11 @@ START_TEST(out_of_memory_is_an_ordinary_error)
         snprintf(plan, sizeof(plan), "%s:%u:2", function, nth);
         ctx = planned(plan);
         outcome = fx_use_everything(ctx);
-        if (severity != HARMLESS && outcome.status == VGPU_ST_OK)
-            continue; /* fewer calls than nth, or one whose result does not matter then */
+        if (severity != HARMLESS && outcome.status == VGPU_ST_OK &&
+            !gs_ctx_is_lost(fx.vm[0], ctx->id)) {
+            end_of(ctx); /* fewer calls than nth, or one whose result does not matter then */
+            continue;
+        }
         ck_assert_msg(severity != HARMLESS || outcome.status == VGPU_ST_OK, "%s: %s: %s", plan,
                       outcome.step, fx_status_name(outcome.status));
         if (severity == EITHER)
@@ -167,6 +170,40 @@ START_TEST(sticky_errors_lose_that_context_by_name)
         end_of(ctx);
     }
     ck_assert_msg(applied(function), "%s is never called", function);
+}
+END_TEST
+
+/* A guest has its pages back when nothing can write to them any more: when CUDA keeps them registered, not before the
+ * process is reaped that registered them. */
+START_TEST(pages_that_cuda_keeps_are_free_when_the_process_is_gone)
+{
+    static const struct {
+        const char *plan;
+        int status;
+        const char *words;
+    } refusals[] = {
+        {"cuMemHostUnregister:1:2", VGPU_ST_EXEC_FAILED,
+         "cuMemHostUnregister: CUDA_ERROR_OUT_OF_MEMORY (2): out of memory"},
+        {"cuMemHostUnregister:1:719", VGPU_ST_LAUNCH_FAILED,
+         "CUDA_ERROR_LAUNCH_FAILED (719): unspecified launch failure"},
+    };
+
+    fx_attach(0);
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        struct gs_ctx *ctx = planned(refusals[i].plan);
+        struct fx_account account;
+        struct gs_buf buf;
+        uint64_t dev;
+
+        fx_account(0, &account);
+        fx_ok(gs_mem_alloc(ctx, BIG, &dev));
+        fx_ok(gs_buf_create(ctx, BIG, 0, VGPU_BUF_FLAGS, &buf));
+        fx_ok(gs_copy_d2h(ctx, &buf, 0, dev, BIG));
+        fx_ok(gs_buf_destroy(&buf));
+        ck_assert(!proc_alive(account.exec_pid[ctx->id]));
+        lost_with(ctx, refusals[i].status, refusals[i].words);
+        end_of(ctx);
+    }
 }
 END_TEST
 
@@ -224,6 +261,11 @@ static const char *const opening[] = {
     "cuModuleLoadDataEx",
     "cuModuleGetFunction",
     "cuLaunchKernel",
+    "cuEventDestroy_v2",
+    "cuMemHostUnregister",
+    "cuMemFreeHost",
+    "cuMemFree_v2",
+    "cuModuleUnload",
 };
 
 START_TEST(a_context_that_cannot_be_opened_is_refused)
@@ -564,6 +606,7 @@ static Suite *cuda_suite(void)
 
     tcase_add_loop_test(tc, out_of_memory_is_an_ordinary_error, 0, FUNCTIONS);
     tcase_add_loop_test(tc, sticky_errors_lose_that_context_by_name, 0, FUNCTIONS);
+    tcase_add_test(tc, pages_that_cuda_keeps_are_free_when_the_process_is_gone);
     tcase_add_test(tc, a_refused_image_or_launch_costs_itself_alone);
     tc = fx_tcase(s, "opening", setup_cuda);
     tcase_add_loop_test(tc, a_context_that_cannot_be_opened_is_refused, 0,

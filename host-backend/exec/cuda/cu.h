@@ -40,10 +40,12 @@ typedef struct {
     X(CUDA_ERROR_NO_BINARY_FOR_GPU, 209)                                                           \
     X(CUDA_ERROR_ECC_UNCORRECTABLE, 214)                                                           \
     X(CUDA_ERROR_INVALID_PTX, 218)                                                                 \
+    X(CUDA_ERROR_NVLINK_UNCORRECTABLE, 220)                                                        \
     X(CUDA_ERROR_JIT_COMPILER_NOT_FOUND, 221)                                                      \
     X(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, 222)                                                     \
     X(CUDA_ERROR_JIT_COMPILATION_DISABLED, 223)                                                    \
     X(CUDA_ERROR_UNSUPPORTED_DEVSIDE_SYNC, 225)                                                    \
+    X(CUDA_ERROR_CONTAINED, 226)                                                                   \
     X(CUDA_ERROR_INVALID_SOURCE, 300)                                                              \
     X(CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND, 302)                                              \
     X(CUDA_ERROR_SHARED_OBJECT_INIT_FAILED, 303)                                                   \
@@ -62,6 +64,7 @@ typedef struct {
     X(CUDA_ERROR_INVALID_PC, 718)                                                                  \
     X(CUDA_ERROR_LAUNCH_FAILED, 719)                                                               \
     X(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, 720)                                                \
+    X(CUDA_ERROR_TENSOR_MEMORY_LEAK, 721)                                                          \
     X(CUDA_ERROR_NOT_SUPPORTED, 801)                                                               \
     X(CUDA_ERROR_CDP_NOT_SUPPORTED, 811)                                                           \
     X(CUDA_ERROR_CDP_VERSION_MISMATCH, 812)                                                        \

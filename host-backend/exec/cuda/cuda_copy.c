@@ -48,19 +48,28 @@ static void *register_buf(struct vgpu_exec *exec, const struct vgpu_gbuf *buf)
     result = exec->cu.cuMemHostRegister_v2((void *)start, end - start,
                                            writable ? 0 : CU_MEMHOSTREGISTER_READ_ONLY);
     cuda_guard_leave(exec);
+    cuda_heed(exec, result, "cuMemHostRegister");
     return result == CUDA_SUCCESS ? (void *)start : &cannot_register;
 }
 
-void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf)
+/* Pages that stay registered are pages that the GPU can write to. */
+bool cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf)
 {
     void **registered = vgpu_gbuf_priv(buf);
+    CUresult result;
 
-    if (*registered && *registered != &cannot_register) {
-        cuda_guard_enter(exec);
-        exec->cu.cuMemHostUnregister(*registered);
-        cuda_guard_leave(exec);
-    }
-    *registered = NULL;
+    if (!*registered || *registered == &cannot_register)
+        return true;
+    /* In a lost context copies may be under way whose jobs have been given up. */
+    if (exec->faulted)
+        return false;
+    cuda_guard_enter(exec);
+    result = exec->cu.cuMemHostUnregister(*registered);
+    cuda_guard_leave(exec);
+    cuda_release(exec, result, "cuMemHostUnregister");
+    if (result == CUDA_SUCCESS)
+        *registered = NULL;
+    return result == CUDA_SUCCESS;
 }
 
 enum cuda_copy_way cuda_copy_choose(struct vgpu_exec *exec, struct vgpu_job *job)
@@ -161,7 +170,7 @@ void cuda_scratch_close(struct vgpu_exec *exec)
         struct cuda_scratch *scratch = exec->free_scratch;
 
         exec->free_scratch = scratch->next;
-        exec->cu.cuMemFree_v2(scratch->memory);
+        cuda_release(exec, exec->cu.cuMemFree_v2(scratch->memory), "cuMemFree");
         free(scratch);
     }
 }
@@ -206,7 +215,7 @@ static CUresult slots_init(struct vgpu_exec *exec, struct cuda_stream *stream)
         result = exec->cu.cuMemHostAlloc(&memory, CUDA_BOUNCE_BYTES, 0);
         cuda_guard_leave(exec);
         if (result != CUDA_SUCCESS) {
-            exec->cu.cuEventDestroy_v2(slot->done);
+            cuda_release(exec, exec->cu.cuEventDestroy_v2(slot->done), "cuEventDestroy");
             return result;
         }
         slot->memory = memory;
@@ -220,8 +229,8 @@ void cuda_copy_fini(struct vgpu_exec *exec, struct cuda_stream *stream)
         struct cuda_bounce_slot *slot = &stream->staged.slots[i];
 
         if (slot->memory) {
-            exec->cu.cuMemFreeHost(slot->memory);
-            exec->cu.cuEventDestroy_v2(slot->done);
+            cuda_release(exec, exec->cu.cuMemFreeHost(slot->memory), "cuMemFreeHost");
+            cuda_release(exec, exec->cu.cuEventDestroy_v2(slot->done), "cuEventDestroy");
         }
     }
     scratch_fini(exec, stream);

@@ -79,7 +79,7 @@ void cuda_records_close(struct vgpu_exec *exec)
         struct cuda_record *record = exec->records;
 
         exec->records = record->next_made;
-        exec->cu.cuEventDestroy_v2(record->cu);
+        cuda_release(exec, exec->cu.cuEventDestroy_v2(record->cu), "cuEventDestroy");
         free(record);
     }
     exec->free_records = NULL;
@@ -164,7 +164,7 @@ static void base_renew(struct vgpu_exec *exec)
         if (exec->cu.cuEventCreate(&exec->base_next, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
             exec->base_next = NULL;
         else if (exec->cu.cuEventRecord(exec->base_next, exec->chores) != CUDA_SUCCESS) {
-            exec->cu.cuEventDestroy_v2(exec->base_next);
+            cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_next), "cuEventDestroy");
             exec->base_next = NULL;
         }
         return;
@@ -174,7 +174,7 @@ static void base_renew(struct vgpu_exec *exec)
         return;
     /* Keep one time line: move along it by CUDA's own measure. */
     exec->base_ns += (uint64_t)((double)ms * 1e6);
-    exec->cu.cuEventDestroy_v2(exec->base_event);
+    cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_event), "cuEventDestroy");
     exec->base_event = exec->base_next;
     exec->base_next = NULL;
 }

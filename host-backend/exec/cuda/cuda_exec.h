@@ -242,6 +242,14 @@ uint64_t cuda_now_ns(void);
 uint16_t cuda_status(struct vgpu_exec *exec, CUresult result, const char *what);
 /* As cuda_status(), for a result that can only mean the context is broken. */
 void cuda_lose(struct vgpu_exec *exec, CUresult result, const char *what);
+/*
+ * What the driver answered when it was given something back that nobody will ask for again.  These calls "may
+ * also return error codes from previous, asynchronous launches"; and what they keep for reasons of their own
+ * stays the GPU's.  Any failure loses the context, whose end is what gives everything back.
+ */
+void cuda_release(struct vgpu_exec *exec, CUresult result, const char *what);
+/* Of a call that the executor can do without: only a sticky error loses the context. */
+void cuda_heed(struct vgpu_exec *exec, CUresult result, const char *what);
 /* Select a device by UUID ("GPU-..." or "MIG-...") or PCI address; NULL takes the only one. 0 or -errno. */
 int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *device, char *why,
                        size_t why_bytes);
@@ -249,6 +257,8 @@ int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *dev
 /* A context in which nothing has run: open() without cuda_warm_up(). */
 int cuda_open_cold(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,
                    size_t why_bytes);
+/* close() that tells: 0, or -EIO and why the context was lost, at the latest by what it gave back. */
+int cuda_shut(struct vgpu_exec *exec, char *why, size_t why_bytes);
 
 /* cuda_warm.c: have the driver load and start all it needs, and see that it computes.  0, or -EIO with
  * the reason. */
@@ -337,7 +347,7 @@ bool cuda_copy_advance(struct vgpu_exec *exec, struct cuda_stream *stream, CUres
 void cuda_copy_fini(struct vgpu_exec *exec, struct cuda_stream *stream);
 /* Frees the scratch memory of streams that are gone. */
 void cuda_scratch_close(struct vgpu_exec *exec);
-void cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
+bool cuda_buf_detach(struct vgpu_exec *exec, struct vgpu_gbuf *buf);
 
 /* cuda_wait.c */
 bool cuda_arm(struct vgpu_exec *exec);

@@ -206,7 +206,7 @@ static CUresult alloc_cleared(struct vgpu_exec *exec, CUdeviceptr *addr, uint64_
         *what = "clearing new memory";
         result = clear(exec, *addr, bytes);
         if (result != CUDA_SUCCESS)
-            exec->cu.cuMemFree_v2(*addr);
+            cuda_release(exec, exec->cu.cuMemFree_v2(*addr), "cuMemFree");
     }
     cuda_guard_leave(exec);
     return result;
@@ -234,8 +234,10 @@ uint16_t cuda_mem_alloc(struct vgpu_exec *exec, uint64_t bytes, uint64_t *addr)
         *addr = alloc.addr;
         return VGPU_ST_OK;
     }
-    exec->cu.cuMemFree_v2(alloc.addr);
-    status = VGPU_ST_LIMIT;
+    cuda_guard_enter(exec);
+    cuda_release(exec, exec->cu.cuMemFree_v2(alloc.addr), "cuMemFree");
+    cuda_guard_leave(exec);
+    status = exec->faulted ? exec->fault.status : VGPU_ST_LIMIT;
 
 err_uncount:
     count_out(exec, bytes, alloc.counted);

@@ -84,10 +84,16 @@ static uint16_t load_counted(struct vgpu_exec *exec, struct cuda_module *module,
     return status;
 }
 
-static void module_unload(struct vgpu_exec *exec, struct cuda_module *module)
+static CUresult module_unload(struct vgpu_exec *exec, struct cuda_module *module)
 {
-    exec->cu.cuModuleUnload(module->cu);
-    cuda_mem_module_gone(exec, module);
+    CUresult result;
+
+    cuda_guard_enter(exec);
+    result = exec->cu.cuModuleUnload(module->cu);
+    cuda_guard_leave(exec);
+    if (result == CUDA_SUCCESS)
+        cuda_mem_module_gone(exec, module);
+    return result;
 }
 
 uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t bytes, char *log,
@@ -123,8 +129,8 @@ uint16_t cuda_module_load(struct vgpu_exec *exec, const void *image, size_t byte
         goto err_free;
     *module = cuda_table_add(&exec->modules, made);
     if (*module == 0) {
-        module_unload(exec, made);
-        status = VGPU_ST_LIMIT;
+        cuda_release(exec, module_unload(exec, made), "cuModuleUnload");
+        status = exec->faulted ? exec->fault.status : VGPU_ST_LIMIT;
         goto err_free;
     }
     if (exec->cu.cuFuncGetParamInfo)
@@ -142,11 +148,16 @@ err_free:
 uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module)
 {
     struct cuda_module *found = cuda_table_get(&exec->modules, module);
+    uint16_t status;
 
     if (exec->faulted)
         return exec->fault.status;
     if (!found)
         return VGPU_ST_BAD_HANDLE;
+    /* Refused, it stays what it was, for another try. */
+    status = cuda_status(exec, module_unload(exec, found), "cuModuleUnload");
+    if (status != VGPU_ST_OK)
+        return status;
     for (uint32_t handle = 1; handle <= exec->functions.count; handle++) {
         struct cuda_function *func = cuda_table_get(&exec->functions, handle);
 
@@ -157,7 +168,6 @@ uint16_t cuda_module_unload(struct vgpu_exec *exec, uint32_t module)
     }
     cuda_mem_disown(exec, module);
     cuda_table_remove(&exec->modules, module);
-    module_unload(exec, found);
     free(found->ptx);
     free(found);
     return VGPU_ST_OK;

@@ -178,24 +178,47 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
     return 0;
 }
 
-static void cuda_close(struct vgpu_exec *exec)
+/* Streams, events, the context: what only CUDA knows of ends with the context. */
+static void close_driver(struct vgpu_exec *exec)
 {
     uint32_t i;
 
+    exec->busy = NULL; /* their work ends with them */
     for (i = 1; i <= exec->streams.count; i++) {
-        if (cuda_table_get(&exec->streams, i))
-            cuda_stream_destroy(exec, i);
+        struct cuda_stream *stream = cuda_table_get(&exec->streams, i);
+
+        if (stream)
+            cuda_stream_close(exec, stream);
     }
-    cuda_guard_stop(exec);
     if (exec->default_stream)
         cuda_stream_close(exec, exec->default_stream);
     if (exec->chores)
-        exec->cu.cuStreamDestroy_v2(exec->chores);
+        cuda_release(exec, exec->cu.cuStreamDestroy_v2(exec->chores), "cuStreamDestroy");
     cuda_scratch_close(exec);
     for (i = 1; i <= exec->events.count; i++) {
         if (cuda_table_get(&exec->events, i))
             cuda_event_destroy(exec, i);
     }
+    cuda_records_close(exec);
+    if (exec->base_next)
+        cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_next), "cuEventDestroy");
+    if (exec->base_event)
+        cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_event), "cuEventDestroy");
+    /* Ends whatever still runs and frees what CUDA holds for the context. */
+    if (exec->context)
+        cuda_release(exec, exec->cu.cuCtxDestroy_v2(exec->context), "cuCtxDestroy");
+}
+
+int cuda_shut(struct vgpu_exec *exec, char *why, size_t why_bytes)
+{
+    uint32_t i;
+    int ret;
+
+    cuda_guard_stop(exec);
+    close_driver(exec);
+    ret = exec->faulted ? -EIO : 0;
+    if (ret < 0)
+        snprintf(why, why_bytes, "%s", exec->fault.message);
     for (i = 1; i <= exec->functions.count; i++) {
         struct cuda_function *func = cuda_table_get(&exec->functions, i);
 
@@ -209,14 +232,6 @@ static void cuda_close(struct vgpu_exec *exec)
             free(module->ptx);
         free(module);
     }
-    cuda_records_close(exec);
-    if (exec->base_next)
-        exec->cu.cuEventDestroy_v2(exec->base_next);
-    if (exec->base_event)
-        exec->cu.cuEventDestroy_v2(exec->base_event);
-    /* Ends whatever still runs and frees what CUDA holds for the context. */
-    if (exec->context)
-        exec->cu.cuCtxDestroy_v2(exec->context);
     cuda_print_close(&exec->print);
     cuda_table_free(&exec->streams);
     cuda_table_free(&exec->events);
@@ -226,6 +241,14 @@ static void cuda_close(struct vgpu_exec *exec)
     cuda_wait_fini(exec);
     vgpu_cu_unload(&exec->cu);
     free(exec);
+    return ret;
+}
+
+static void cuda_close(struct vgpu_exec *exec)
+{
+    char why[sizeof(exec->fault.message)];
+
+    (void)cuda_shut(exec, why, sizeof(why)); /* nobody is left to be told */
 }
 
 int cuda_open_cold(const struct vgpu_exec_config *cfg, struct vgpu_exec **out, char *why,

@@ -253,8 +253,10 @@ static int memory_and_kernel(struct probe *probe, struct vgpu_exec *exec)
         return fail(probe, "memory",
                     exec->faulted ? exec->fault.message : "allocating 16 KiB failed",
                     "free device memory: other processes may hold it all");
-    pass(probe, "memory", "allocated and cleared");
-    (void)cuda_mem_free(exec, addr);
+    if (cuda_mem_free(exec, addr) != VGPU_ST_OK)
+        return fail(probe, "memory", exec->faulted ? exec->fault.message : "freeing 16 KiB failed",
+                    "see the kernel's log for Xid messages");
+    pass(probe, "memory", "allocated, cleared and freed");
     if (cuda_warm_up(exec, why, sizeof(why)) < 0)
         return fail(probe, "kernel", why,
                     "see the kernel's log for Xid messages; if it is the compiler that fails, "
@@ -295,7 +297,8 @@ static int try_executor(struct probe *probe, bool check, uint64_t *taken)
     }
     after = memory_free(&exec->cu);
     *taken = after > 0 && after < before ? before - after : 0;
-    vgpu_exec_cuda.close(exec);
+    if (cuda_shut(exec, why, sizeof(why)) < 0 && ret == 0)
+        ret = fail(probe, "context", why, "see the kernel's log for messages of the driver");
     return ret;
 }
 
@@ -337,7 +340,9 @@ static int check_compute(struct probe *probe, uint64_t *context_bytes)
          "start vgpud before other programs use this GPU");
 
 out_destroy:
-    probe->cu.cuCtxDestroy_v2(context);
+    result = probe->cu.cuCtxDestroy_v2(context);
+    if (result != CUDA_SUCCESS && ret == 0)
+        ret = fail_cu(probe, "context", result, "see the kernel's log for messages of the driver");
     return ret;
 }
 

@@ -34,21 +34,27 @@ struct cuda_stream *cuda_stream_open(struct vgpu_exec *exec, int32_t priority, C
 
 err_marks:
     while (made > 0)
-        exec->cu.cuEventDestroy_v2(stream->marks[--made].cu);
-    exec->cu.cuStreamDestroy_v2(stream->cu);
+        cuda_release(exec, exec->cu.cuEventDestroy_v2(stream->marks[--made].cu), "cuEventDestroy");
+    cuda_release(exec, exec->cu.cuStreamDestroy_v2(stream->cu), "cuStreamDestroy");
 err_free:
     free(stream);
     return NULL;
 }
 
-void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream)
+/* What a stream has, but for CUDA's own. */
+static void stream_free(struct vgpu_exec *exec, struct cuda_stream *stream)
 {
     cuda_waiter_stop(&stream->waiter);
     cuda_copy_fini(exec, stream);
     for (uint32_t i = 0; i < CUDA_MAX_MARKS; i++)
-        exec->cu.cuEventDestroy_v2(stream->marks[i].cu);
-    exec->cu.cuStreamDestroy_v2(stream->cu);
+        cuda_release(exec, exec->cu.cuEventDestroy_v2(stream->marks[i].cu), "cuEventDestroy");
     free(stream);
+}
+
+void cuda_stream_close(struct vgpu_exec *exec, struct cuda_stream *stream)
+{
+    cuda_release(exec, exec->cu.cuStreamDestroy_v2(stream->cu), "cuStreamDestroy");
+    stream_free(exec, stream);
 }
 
 struct cuda_stream *cuda_stream_get(struct vgpu_exec *exec, uint32_t stream)
@@ -79,7 +85,7 @@ uint16_t cuda_stream_create(struct vgpu_exec *exec, int32_t priority, uint32_t *
     handle = cuda_table_add(&exec->streams, made);
     if (handle == 0) {
         cuda_stream_close(exec, made);
-        return VGPU_ST_LIMIT;
+        return exec->faulted ? exec->fault.status : VGPU_ST_LIMIT;
     }
     *stream = handle;
     return VGPU_ST_OK;
@@ -88,10 +94,17 @@ uint16_t cuda_stream_create(struct vgpu_exec *exec, int32_t priority, uint32_t *
 uint16_t cuda_stream_destroy(struct vgpu_exec *exec, uint32_t stream)
 {
     struct cuda_stream *found = cuda_table_get(&exec->streams, stream);
+    uint16_t status;
 
+    if (exec->faulted)
+        return exec->fault.status;
     if (!found)
         return VGPU_ST_BAD_HANDLE;
+    /* Refused, it stays what it was, for another try. */
+    status = cuda_status(exec, exec->cu.cuStreamDestroy_v2(found->cu), "cuStreamDestroy");
+    if (status != VGPU_ST_OK)
+        return status;
     cuda_table_remove(&exec->streams, stream);
-    cuda_stream_close(exec, found);
-    return VGPU_ST_OK;
+    stream_free(exec, found);
+    return exec->faulted ? exec->fault.status : VGPU_ST_OK;
 }

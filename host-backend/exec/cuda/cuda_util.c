@@ -133,7 +133,10 @@ static uint16_t sticky_status(CUresult result)
     case CUDA_ERROR_INVALID_ADDRESS_SPACE: return VGPU_ST_ILLEGAL_ADDRESS;
     case CUDA_ERROR_INVALID_PC: return VGPU_ST_ILLEGAL_INSTR;
     case CUDA_ERROR_LAUNCH_FAILED: return VGPU_ST_LAUNCH_FAILED;
-    case CUDA_ERROR_ECC_UNCORRECTABLE: return VGPU_ST_EXEC_FAILED;
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+    case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+    case CUDA_ERROR_CONTAINED:
+    case CUDA_ERROR_TENSOR_MEMORY_LEAK: return VGPU_ST_EXEC_FAILED;
     default: return VGPU_ST_OK;
     }
 }
@@ -164,4 +167,16 @@ uint16_t cuda_status(struct vgpu_exec *exec, CUresult result, const char *what)
     if (status == VGPU_ST_EXEC_FAILED)
         cuda_lose(exec, result, what);
     return exec->faulted ? exec->fault.status : status;
+}
+
+void cuda_release(struct vgpu_exec *exec, CUresult result, const char *what)
+{
+    if (result != CUDA_SUCCESS)
+        cuda_lose(exec, result, what);
+}
+
+void cuda_heed(struct vgpu_exec *exec, CUresult result, const char *what)
+{
+    if (sticky_status(result) != VGPU_ST_OK)
+        cuda_lose(exec, result, what);
 }

@@ -98,19 +98,27 @@ static CUresult warm_add(struct vgpu_exec *exec, struct warm *warm, CUfunction f
     return result;
 }
 
-/* The module goes last: tests count driver calls from there on. */
-static void warm_free(struct vgpu_exec *exec, struct warm *warm)
+static CUresult first_error(CUresult before, CUresult result)
+{
+    return before == CUDA_SUCCESS ? result : before;
+}
+
+/* All of it, whatever fails; the first error, whether of the work before or of a release.  The module goes last: tests
+ * count driver calls from there on. */
+static CUresult warm_free(struct vgpu_exec *exec, struct warm *warm)
 {
     const struct vgpu_cu *cu = &exec->cu;
+    CUresult result = CUDA_SUCCESS;
 
     if (warm->done)
-        cu->cuEventDestroy_v2(warm->done);
+        result = first_error(result, cu->cuEventDestroy_v2(warm->done));
     if (warm->pinned)
-        cu->cuMemFreeHost(warm->pinned);
+        result = first_error(result, cu->cuMemFreeHost(warm->pinned));
     if (warm->dev)
-        cu->cuMemFree_v2(warm->dev);
+        result = first_error(result, cu->cuMemFree_v2(warm->dev));
     if (warm->module)
-        cu->cuModuleUnload(warm->module);
+        result = first_error(result, cu->cuModuleUnload(warm->module));
+    return result;
 }
 
 static bool sums_are_right(const uint32_t *host)
@@ -128,9 +136,10 @@ int cuda_warm_up(struct vgpu_exec *exec, char *why, size_t why_bytes)
     struct warm warm = {0};
     const char *what = "allocating memory";
     CUresult result = warm_memory(exec, &warm);
+    bool computed = false;
+    CUresult freed;
     CUfunction func;
     char text[160];
-    int ret = 0;
 
     if (result == CUDA_SUCCESS) {
         what = "compiling a PTX kernel";
@@ -141,14 +150,19 @@ int cuda_warm_up(struct vgpu_exec *exec, char *why, size_t why_bytes)
     if (result == CUDA_SUCCESS) {
         what = "running a kernel";
         result = warm_add(exec, &warm, func);
+        computed = result == CUDA_SUCCESS && sums_are_right(warm.pinned);
     }
-    if (result != CUDA_SUCCESS) {
-        snprintf(why, why_bytes, "%s: %s", what, vgpu_cu_error(cu, result, text, sizeof(text)));
-        ret = -EIO;
-    } else if (!sums_are_right(warm.pinned)) {
+    freed = warm_free(exec, &warm);
+    if (result == CUDA_SUCCESS && !computed) {
         snprintf(why, why_bytes, "the GPU's sums are wrong: it must not be used");
-        ret = -EIO;
+        return -EIO;
     }
-    warm_free(exec, &warm);
-    return ret;
+    if (result == CUDA_SUCCESS) {
+        what = "giving back what the first kernel used";
+        result = freed;
+    }
+    if (result == CUDA_SUCCESS)
+        return 0;
+    snprintf(why, why_bytes, "%s: %s", what, vgpu_cu_error(cu, result, text, sizeof(text)));
+    return -EIO;
 }

@@ -34,8 +34,6 @@
 #define FAKE_ERROR_NOT_INITIALIZED                3
 #define FAKE_ERROR_DEINITIALIZED                  4
 #define FAKE_ERROR_INVALID_CONTEXT                201
-#define FAKE_ERROR_CONTAINED                      226
-#define FAKE_ERROR_TENSOR_MEMORY_LEAK             721
 #define FAKE_ERROR_OPERATING_SYSTEM               304
 #define FAKE_ERROR_HOST_MEMORY_ALREADY_REGISTERED 712
 #define FAKE_ERROR_HOST_MEMORY_NOT_REGISTERED     713
@@ -147,12 +145,16 @@ struct CUctx_st {
 
 /* fake_plan.c: what the plan says of this call; CUDA_SUCCESS to go on. */
 CUresult fake_plan(const char *function);
+bool fake_is_sticky(CUresult result);
 
 /* fake_device.c */
 /* A setting of the environment, else of the file beside the library; NULL: not set. */
 const char *fake_setting(const char *name);
 extern _Thread_local struct CUctx_st *fake_current;
 CUresult fake_enter(const char *function, struct CUctx_st **ctx);
+/* A call that destroys an object of this context, which it does also if the context is lost.  False: it
+ * does nothing and returns *result. */
+bool fake_enter_destroy(const char *function, struct CUctx_st *ctx, CUresult *result);
 /* What a driver sets up when it is needed first. */
 enum fake_part {
     FAKE_JIT,

@@ -127,6 +127,18 @@ CUresult fake_enter(const char *function, struct CUctx_st **ctx)
     return __atomic_load_n(&fake_current->sticky, __ATOMIC_ACQUIRE);
 }
 
+/* "Note that this function may also return error codes from previous, asynchronous launches": such an error is
+ * not about the object, which goes. */
+bool fake_enter_destroy(const char *function, struct CUctx_st *ctx, CUresult *result)
+{
+    CUresult planned = fake_plan(function);
+
+    *result = planned == FAKE_SKIP || planned == CUDA_SUCCESS
+                  ? __atomic_load_n(&ctx->sticky, __ATOMIC_ACQUIRE)
+                  : planned;
+    return planned == CUDA_SUCCESS || fake_is_sticky(planned);
+}
+
 static CUresult enter_device(const char *function, CUdevice dev)
 {
     CUresult planned = fake_plan(function);
@@ -343,8 +355,12 @@ FAKE_EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice
 
 FAKE_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
 {
+    CUresult planned = fake_plan(__func__);
+
     if (!ctx)
         return FAKE_ERROR_INVALID_CONTEXT;
+    if (planned != CUDA_SUCCESS && !fake_is_sticky(planned))
+        return planned == FAKE_SKIP ? CUDA_SUCCESS : planned;
     __atomic_store_n(&ctx->cancel, 1, __ATOMIC_RELEASE);
     while (ctx->streams)
         fake_stream_close(ctx->streams);
@@ -357,7 +373,7 @@ FAKE_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
         fake_current = ctx->below;
     atomic_fetch_sub(&contexts, 1);
     free(ctx);
-    return CUDA_SUCCESS;
+    return planned;
 }
 
 FAKE_EXPORT CUresult cuCtxSetCurrent(CUcontext ctx)

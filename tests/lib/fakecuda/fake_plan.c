@@ -116,10 +116,10 @@ static CUresult rule_apply(struct rule *rule, unsigned long call)
 }
 
 /* Driver API, CUresult: "To continue using CUDA, the process must be terminated and relaunched." */
-static bool is_sticky(CUresult result)
+bool fake_is_sticky(CUresult result)
 {
     switch (result) {
-    case FAKE_ERROR_CONTAINED:
+    case CUDA_ERROR_CONTAINED:
     case CUDA_ERROR_ILLEGAL_ADDRESS:
     case CUDA_ERROR_LAUNCH_TIMEOUT:
     case CUDA_ERROR_ASSERT:
@@ -129,7 +129,7 @@ static bool is_sticky(CUresult result)
     case CUDA_ERROR_INVALID_ADDRESS_SPACE:
     case CUDA_ERROR_INVALID_PC:
     case CUDA_ERROR_LAUNCH_FAILED:
-    case FAKE_ERROR_TENSOR_MEMORY_LEAK: return true;
+    case CUDA_ERROR_TENSOR_MEMORY_LEAK: return true;
     default: return false;
     }
 }
@@ -152,7 +152,7 @@ CUresult fake_plan(const char *function)
         if (call == rules[i].nth || rules[i].nth == 0 || (rules[i].later && call > rules[i].nth))
             result = rule_apply(&rules[i], call);
     }
-    if (fake_current && is_sticky(result))
+    if (fake_current && fake_is_sticky(result))
         fake_lose(fake_current, result);
     return result;
 }

@@ -257,12 +257,13 @@ FAKE_EXPORT CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int f
 
 FAKE_EXPORT CUresult cuStreamDestroy_v2(CUstream stream)
 {
-    CUresult planned = fake_plan(__func__);
+    CUresult result;
 
     if (!stream)
         return CUDA_ERROR_INVALID_HANDLE;
-    fake_stream_close(stream);
-    return planned;
+    if (fake_enter_destroy(__func__, stream->ctx, &result))
+        fake_stream_close(stream);
+    return result;
 }
 
 FAKE_EXPORT CUresult cuStreamSynchronize(CUstream stream)
@@ -313,13 +314,15 @@ FAKE_EXPORT CUresult cuEventCreate(CUevent *event, unsigned int flags)
 
 FAKE_EXPORT CUresult cuEventDestroy_v2(CUevent event)
 {
-    CUresult planned = fake_plan(__func__);
+    CUresult result;
 
     if (!event)
         return CUDA_ERROR_INVALID_HANDLE;
-    fake_record_put(event->latest);
-    free(event);
-    return planned;
+    if (fake_enter_destroy(__func__, event->ctx, &result)) {
+        fake_record_put(event->latest);
+        free(event);
+    }
+    return result;
 }
 
 FAKE_EXPORT CUresult cuEventRecord(CUevent event, CUstream stream)

@@ -152,7 +152,7 @@ static bool pump(struct fake_vm *vm, int ms, struct vgpu_xmsg *reply)
     ck_assert_int_eq(n, sizeof(*reply));
     ck_assert_uint_eq(reply->run_count, 0);
     switch (reply->type) {
-    case VGPU_X_REPLY: return true;
+    case VGPU_X_REPLY: vm->replies++; return true;
     case VGPU_X_QUOTA_TAKE: answer_quota(vm, reply); break;
     case VGPU_X_QUOTA_GIVE:
         ck_assert_uint_le(reply->u.quota.bytes, vm->quota_held);

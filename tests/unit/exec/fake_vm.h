@@ -46,7 +46,8 @@ struct fake_vm {
     uint64_t quota_held;
     bool quota_refuse;
     uint32_t seq;
-    bool lost; /* LOST came */
+    uint32_t replies; /* that came */
+    bool lost;        /* LOST came */
     struct vgpu_x_lost lost_msg;
 };
 

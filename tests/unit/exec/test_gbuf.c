@@ -246,11 +246,13 @@ END_TEST
 /* ---- Dropping ---- */
 
 static int detached;
+static bool refuses;
 
-static void on_detach(void *opaque, struct vgpu_gbuf *buf)
+static bool on_detach(void *opaque, struct vgpu_gbuf *buf)
 {
     detached++;
     ck_assert_ptr_eq(*vgpu_gbuf_priv(buf), opaque);
+    return !refuses;
 }
 
 START_TEST(dropped_buffer_lives_until_its_last_job)
@@ -286,6 +288,40 @@ START_TEST(dropped_buffer_lives_until_its_last_job)
     f.bufs.opaque = NULL;
     fixture_fini(&f);
     ck_assert_int_eq(detached, 2);
+}
+END_TEST
+
+/* What the executor can't let go of stays mapped, and nobody hears that it is gone; whether it is asked at once or
+ * when the last job has ended. */
+START_TEST(a_buffer_the_executor_keeps_stays)
+{
+    const bool in_use = _i == 1;
+    struct vgpu_xrun run = {.fd = 0, .offset = 0, .bytes = PAGE};
+    struct fixture f;
+    struct vgpu_gbuf *buf;
+    uint8_t byte;
+
+    fixture_init(&f);
+    f.bufs.detach = on_detach;
+    f.bufs.opaque = &f;
+    refuses = true;
+    ck_assert_uint_eq(add(&f, 1, BOTH, 0, PAGE, &run, 1), VGPU_ST_OK);
+    ck_assert_uint_eq(vgpu_gbufs_find(&f.bufs, 1, BOTH, 0, PAGE, &buf), VGPU_ST_OK);
+    *vgpu_gbuf_priv(buf) = &f;
+    if (in_use)
+        vgpu_gbuf_get(buf);
+    ck_assert_int_eq(vgpu_gbufs_drop(&f.bufs, 1), VGPU_GBUF_IN_USE);
+    if (in_use)
+        vgpu_gbuf_put(buf);
+    ck_assert(!vgpu_gbufs_collect(&f.bufs));
+    ck_assert_int_eq(detached, in_use ? 1 : 2);
+    ck_assert(!vgpu_gbufs_is_gone(&f.bufs, 1));
+    ck_assert_int_eq(vgpu_gbufs_drop(&f.bufs, 1), VGPU_GBUF_NONE);
+    ck_assert_uint_eq(add(&f, 1, BOTH, 0, PAGE, &run, 1), VGPU_ST_BUFFER_EXISTS);
+    ck_assert_int_eq(vgpu_gbuf_read(buf, 0, &byte, 1), 0);
+    ck_assert_uint_eq(f.bufs.dropping, 1);
+    ck_assert_uint_eq(f.bufs.mappings, 1);
+    fixture_fini(&f); /* the process's end takes all */
 }
 END_TEST
 
@@ -426,6 +462,7 @@ Suite *gbuf_suite(void)
     tcase_add_test(tc, find_checks_id_direction_and_range);
     tcase_add_test(tc, buffer_in_the_making_is_not_found);
     tcase_add_test(tc, dropped_buffer_lives_until_its_last_job);
+    tcase_add_loop_test(tc, a_buffer_the_executor_keeps_stays, 0, 2);
     tcase_add_test(tc, nothing_leaks);
     tcase_add_loop_test(tc, wrong_messages_are_refused_and_leave_nothing, 0,
                         (int)(sizeof(wrong) / sizeof(wrong[0])));

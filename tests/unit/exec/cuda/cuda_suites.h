@@ -10,5 +10,6 @@
 Suite *cuda_print_suite(void);
 Suite *cuda_image_suite(void);
 Suite *cuda_scratch_suite(void);
+Suite *cuda_release_suite(void);
 
 #endif
