@@ -20,6 +20,7 @@
 #define PTX_MAX_SCOPE_DEPTH  64u
 #define PTX_MAX_REGISTERS    (1u << 20) /* per function, declared and used */
 #define PTX_MAX_INSTRUCTIONS (1u << 22) /* per function */
+#define PTX_MAX_TARGETS      (1u << 20) /* of all brx.idx of a function together */
 #define PTX_MAX_PARAMS       4096u
 #define PTX_MAX_VAR_BYTES    (1ull << 32)
 
@@ -222,6 +223,7 @@ struct ptx_func {
     struct ptx_inst *insts;
     uint32_t inst_count;
     uint32_t inst_capacity;
+    uint32_t target_count;  /* of all PTX_OP_brx */
     struct ptx_var *shared; /* declared inside the function */
     uint32_t shared_count;
     uint32_t shared_bytes;   /* of an entry: static total */

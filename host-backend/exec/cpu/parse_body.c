@@ -129,6 +129,20 @@ static bool scope_open(struct ptx_parser *p)
     return true;
 }
 
+/* A list may be named by any number of instructions, each of which costs as if the list were its own. */
+static bool take_targets(struct ptx_parser *p, const struct ptx_fixup *fixup,
+                         const struct ptx_call *list)
+{
+    p->func->target_count += list->target_count;
+    if (p->func->target_count > PTX_MAX_TARGETS)
+        return ptx_error(p, fixup->line,
+                         "brx.idx: more than %u branch targets of such instructions in one function",
+                         PTX_MAX_TARGETS);
+    fixup->targets->targets = list->targets;
+    fixup->targets->target_count = list->target_count;
+    return true;
+}
+
 static bool scope_close(struct ptx_parser *p)
 {
     struct ptx_scope *scope = p->scope;
@@ -141,8 +155,8 @@ static bool scope_close(struct ptx_parser *p)
         if (sym && sym->kind == PTX_SYM_LABEL && fixup->where) {
             *fixup->where = sym->first;
         } else if (sym && sym->kind == PTX_SYM_TARGETS && fixup->targets && sym->targets) {
-            fixup->targets->targets = sym->targets->targets;
-            fixup->targets->target_count = sym->targets->target_count;
+            if (!take_targets(p, fixup, sym->targets))
+                return false;
         } else if (scope->parent && !sym) {
             fixup->next = scope->parent->fixups;
             scope->parent->fixups = fixup;
@@ -262,6 +276,8 @@ static bool parse_branch_targets(struct ptx_parser *p, struct ptx_sym *sym)
     } *names = NULL;
 
     do {
+        if (count == PTX_MAX_TARGETS)
+            return ptx_error(p, p->tok.line, "more than %u branch targets", PTX_MAX_TARGETS);
         if (!vgpu_arena_grow(p->arena, (void **)&names, &capacity, count, sizeof(*names)))
             return ptx_no_memory(p);
         if (!ptx_expect_name(p, &names[count].text, &names[count].bytes))

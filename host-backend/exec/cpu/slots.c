@@ -161,6 +161,8 @@ static bool solve(struct slots *s)
                            *kills = s->kills + (size_t)b * s->words;
 
             steps += (uint64_t)s->words * (block->succ_count + 1);
+            if (steps > SLOTS_MAX_STEPS)
+                return false;
             for (uint32_t w = 0; w < s->words; w++) {
                 uint64_t out = 0, now;
 
@@ -172,8 +174,6 @@ static bool solve(struct slots *s)
                 in[w] = now;
             }
         }
-        if (steps > SLOTS_MAX_STEPS)
-            return false;
     }
     return true;
 }

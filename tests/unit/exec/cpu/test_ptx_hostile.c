@@ -259,6 +259,8 @@ static const struct hostile branches[] = {
     {K ".reg .u32 r; t: .branchtargets ", "", 1, "; brx.idx r, t; }", BAD("expected a name")},
     {K ".reg .u32 r; l: t: .branchtargets ", "l,", 200000, "l; brx.idx r, t; }", OK},
     {K ".reg .u32 r; l: t: .branchtargets l", ",l", 3000, ";", BAD("the text ends inside 'k'")},
+    {K ".reg .u32 r; l: t: .branchtargets ", "l,\n", 1048576, "l; brx.idx r, t; }",
+     BAD("1048580: error: more than 1048576 branch targets")},
 };
 
 /* Characters: comments and strings without an end, numbers and names without measure. */
@@ -338,6 +340,30 @@ START_TEST(the_walk_over_call_graphs_is_bounded)
                 ".entry k() { .reg .b64 r; p: .callprototype _ (); ");
     text_repeat(&t, "call r, (), p; ", 20000);
     text_add(&t, "}");
+    check_text(&t, VGPU_PTX_OK, "");
+}
+END_TEST
+
+/* A list of branch targets costs each instruction that names it, and the registers that live across it, too. */
+START_TEST(shared_branch_targets_are_bounded)
+{
+    struct text t = text_of(K ".reg .u32 r; t: .branchtargets ", "l#, ", 16000, "l0; ");
+
+    text_repeat(&t, "l#: ", 16000);
+    text_repeat(&t, "brx.idx r, t;\n", 16000);
+    text_add(&t, "}");
+    check_text(&t, VGPU_PTX_SYNTAX, ": error: brx.idx: more than 1048576 branch targets");
+    t = text_of(K ".reg .u32 r; t: .branchtargets ", "l#, ", 1000, "l0; ");
+    text_repeat(&t, "l#: brx.idx r, t;\n", 1000);
+    text_add(&t, "}");
+    check_text(&t, VGPU_PTX_OK, "");
+    t = text_of(K ".reg .u32 r<1000000>; ", "mov.u32 r#, 1; ", 100000, "t: .branchtargets ");
+    text_repeat(&t, "l#, ", 150);
+    text_add(&t, "l0; ");
+    text_repeat(&t, "l#: brx.idx r$, t;\n", 150);
+    text_repeat(&t, "add.u32 r#, r$, 1; ", 99999);
+    text_add(&t, "}");
+    machine_with(256ull << 20);
     check_text(&t, VGPU_PTX_OK, "");
 }
 END_TEST
@@ -470,6 +496,7 @@ static Suite *ptx_hostile_suite(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, it_loads_or_is_refused_with_line_and_reason, 0, COUNT_OF(groups));
     tcase_add_test(tc, the_walk_over_call_graphs_is_bounded);
+    tcase_add_test(tc, shared_branch_targets_are_bounded);
     tcase_add_test(tc, a_sparse_initialiser_takes_no_memory_of_its_own);
     tcase_add_test(tc, every_byte_is_taken_anywhere);
     tcase_add_test(tc, every_beginning_of_a_text_ends_well);
