@@ -110,7 +110,7 @@ bool ptx_take_dot(struct ptx_parser *p, const char *name)
     return true;
 }
 
-static bool unexpected(struct ptx_parser *p, const char *wanted)
+bool ptx_unexpected(struct ptx_parser *p, const char *wanted)
 {
     uint32_t bytes = p->tok.bytes < 40 ? p->tok.bytes : 40;
 
@@ -123,13 +123,13 @@ bool ptx_expect(struct ptx_parser *p, char c)
 {
     char wanted[] = {'\'', c, '\'', '\0'};
 
-    return ptx_take_punct(p, c) || unexpected(p, wanted);
+    return ptx_take_punct(p, c) || ptx_unexpected(p, wanted);
 }
 
 bool ptx_expect_name(struct ptx_parser *p, const char **name, uint32_t *bytes)
 {
     if (p->tok.kind != PTX_TOK_NAME) {
-        unexpected(p, "a name");
+        ptx_unexpected(p, "a name");
         return false;
     }
     *name = p->tok.text;
@@ -197,7 +197,7 @@ static bool parse_version(struct ptx_parser *p)
     const char *text = p->tok.text;
 
     if (p->tok.kind != PTX_TOK_F64 || p->tok.bytes > 8)
-        return unexpected(p, "a version number");
+        return ptx_unexpected(p, "a version number");
     while (i < p->tok.bytes && text[i] != '.' && text[i] >= '0' && text[i] <= '9')
         major = major * 10 + (uint32_t)(text[i++] - '0');
     for (i++; i < p->tok.bytes && text[i] >= '0' && text[i] <= '9'; i++)
@@ -269,64 +269,6 @@ static uint32_t params_bytes(struct ptx_var *const *params, uint32_t count)
     return count ? (uint32_t)(params[count - 1]->address + params[count - 1]->bytes) : 0;
 }
 
-static bool parse_dims(struct ptx_parser *p, uint32_t dims[3])
-{
-    uint32_t i = 0;
-
-    dims[0] = dims[1] = dims[2] = 1;
-    do {
-        uint64_t value;
-        bool is_float;
-
-        if (i == 3)
-            return ptx_error(p, p->tok.line, "more than three dimensions");
-        if (!ptx_parse_constant(p, &value, &is_float))
-            return false;
-        if (is_float || !value || value > UINT32_MAX)
-            return ptx_error(p, p->tok.line, "a dimension out of range");
-        dims[i++] = (uint32_t)value;
-    } while (ptx_take_punct(p, ','));
-    return true;
-}
-
-static bool parse_func_directives(struct ptx_parser *p, struct ptx_func *func)
-{
-    static const char *const counted[] = {"minnctapersm", "maxnctapersm", "maxnreg",
-                                          "maxclusterrank", "reqnctapercluster"};
-    uint32_t ignored[3];
-
-    while (p->tok.kind == PTX_TOK_DOT) {
-        bool known = false;
-
-        if (ptx_take_dot(p, "maxntid")) {
-            if (!parse_dims(p, func->maxntid))
-                return false;
-            continue;
-        }
-        if (ptx_take_dot(p, "reqntid")) {
-            if (!parse_dims(p, func->reqntid))
-                return false;
-            continue;
-        }
-        if (ptx_is_dot(p, "pragma")) {
-            ptx_skip_statement(p);
-            continue;
-        }
-        if (ptx_take_dot(p, "noreturn") || ptx_take_dot(p, "explicitcluster") ||
-            ptx_take_dot(p, "blocksareclusters") || ptx_take_dot(p, "unique"))
-            continue;
-        for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]) && !known; i++)
-            known = ptx_take_dot(p, counted[i]);
-        if (known) {
-            if (!parse_dims(p, ignored))
-                return false;
-            continue;
-        }
-        return unexpected(p, "a function directive");
-    }
-    return true;
-}
-
 static bool same_signature(const struct ptx_func *a, const struct ptx_func *b)
 {
     if (a->is_entry != b->is_entry || a->param_count != b->param_count ||
@@ -364,11 +306,11 @@ bool ptx_parse_proto(struct ptx_parser *p, struct ptx_func **proto)
     if (ptx_is_punct(p, '(') && !ptx_parse_params(p, &func->rets, &func->ret_count, false))
         return false;
     if (p->tok.kind != PTX_TOK_NAME)
-        return unexpected(p, "'_'");
+        return ptx_unexpected(p, "'_'");
     ptx_next(p);
     if (ptx_is_punct(p, '(') && !ptx_parse_params(p, &func->params, &func->param_count, false))
         return false;
-    if (!parse_func_directives(p, func))
+    if (!ptx_parse_func_directives(p, func))
         return false;
     func->param_bytes = params_bytes(func->params, func->param_count);
     *proto = func;
@@ -425,6 +367,8 @@ static bool parse_function(struct ptx_parser *p, bool is_entry, const struct ptx
     func->is_weak = linkage->is_weak;
     if (!is_entry) {
         ptx_take_dot(p, "noreturn");
+        if (ptx_is_dot(p, "attribute") && !ptx_parse_attributes(p, PTX_SPACE_GENERIC))
+            return false;
         if (ptx_is_punct(p, '(') && !ptx_parse_params(p, &func->rets, &func->ret_count, false))
             return false;
     }
@@ -436,7 +380,7 @@ static bool parse_function(struct ptx_parser *p, bool is_entry, const struct ptx
     if (ptx_is_punct(p, '(') && !ptx_parse_params(p, &func->params, &func->param_count, is_entry))
         return false;
     func->param_bytes = params_bytes(func->params, func->param_count);
-    if (!parse_func_directives(p, func))
+    if (!ptx_parse_func_directives(p, func))
         return false;
     has_body = ptx_is_punct(p, '{');
     if (!func_publish(p, &func, has_body))
@@ -507,10 +451,8 @@ static bool parse_module_item(struct ptx_parser *p)
             ptx_next(p);
         return skip_braces(p);
     }
-    if (ptx_is_dot(p, "pragma")) {
-        ptx_skip_statement(p);
-        return true;
-    }
+    if (ptx_is_dot(p, "pragma"))
+        return ptx_parse_pragma(p);
     if (ptx_take_dot(p, "target"))
         return parse_target(p);
     if (ptx_take_dot(p, "address_size")) {
@@ -541,7 +483,7 @@ static bool parse_module_item(struct ptx_parser *p)
         ptx_skip_statement(p);
         return true;
     }
-    return unexpected(p, "a directive");
+    return ptx_unexpected(p, "a directive");
 }
 
 enum vgpu_ptx_status ptx_parse(struct vgpu_arena *arena, const char *input, const char *text,

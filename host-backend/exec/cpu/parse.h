@@ -6,8 +6,8 @@
  * instruction or directive is logged and skipped, so that the log names all of them. Recursion follows only
  * the nesting of braces, initialisers and expressions, each limited to PTX_MAX_SCOPE_DEPTH.
  *
- * parse.c: module level; parse_var.c: variables and constant expressions; parse_body.c: statements;
- * parse_inst.c: instructions and their operands.
+ * parse.c: module level; parse_dirs.c: directives that describe functions and variables; parse_var.c: variables and
+ * constant expressions; parse_body.c: statements; parse_inst.c: instructions and their operands.
  */
 #ifndef VGPU_EXEC_CPU_PARSE_H
 #define VGPU_EXEC_CPU_PARSE_H
@@ -98,6 +98,8 @@ __attribute__((warn_unused_result)) bool ptx_expect_name(struct ptx_parser *p, c
 /* Always false, so that a caller can return it. */
 __attribute__((format(printf, 3, 4))) bool ptx_error(struct ptx_parser *p, uint32_t line,
                                                      const char *format, ...);
+/* The same, of a token that is not what it should be. */
+bool ptx_unexpected(struct ptx_parser *p, const char *wanted);
 bool ptx_no_memory(struct ptx_parser *p);
 __attribute__((format(printf, 3, 4))) void ptx_unsupported(struct ptx_parser *p, uint32_t line,
                                                            const char *format, ...);
@@ -110,6 +112,14 @@ __attribute__((warn_unused_result)) bool
 ptx_parse_params(struct ptx_parser *p, struct ptx_var ***params, uint32_t *count, bool is_entry);
 __attribute__((warn_unused_result)) bool ptx_parse_proto(struct ptx_parser *p,
                                                          struct ptx_func **proto);
+
+/* parse_dirs.c */
+__attribute__((warn_unused_result)) bool ptx_parse_pragma(struct ptx_parser *p);
+/* `space` of a variable, PTX_SPACE_GENERIC of a function. */
+__attribute__((warn_unused_result)) bool ptx_parse_attributes(struct ptx_parser *p,
+                                                              enum ptx_space space);
+__attribute__((warn_unused_result)) bool ptx_parse_func_directives(struct ptx_parser *p,
+                                                                   struct ptx_func *func);
 
 /* parse_var.c */
 struct ptx_linkage {

@@ -135,9 +135,10 @@ static bool take_targets(struct ptx_parser *p, const struct ptx_fixup *fixup,
 {
     p->func->target_count += list->target_count;
     if (p->func->target_count > PTX_MAX_TARGETS)
-        return ptx_error(p, fixup->line,
-                         "brx.idx: more than %u branch targets of such instructions in one function",
-                         PTX_MAX_TARGETS);
+        return ptx_error(
+            p, fixup->line,
+            "brx.idx: more than %u branch targets of such instructions in one function",
+            PTX_MAX_TARGETS);
     fixup->targets->targets = list->targets;
     fixup->targets->target_count = list->target_count;
     return true;
@@ -384,10 +385,8 @@ static bool parse_directive(struct ptx_parser *p)
         ptx_skip_line(p, line);
         return true;
     }
-    if (ptx_is_dot(p, "pragma")) {
-        ptx_skip_statement(p);
-        return true;
-    }
+    if (ptx_is_dot(p, "pragma"))
+        return ptx_parse_pragma(p);
     return ptx_error(p, line, "unknown directive '.%.*s'", (int)(p->tok.bytes & 31), p->tok.text);
 }
 

@@ -444,10 +444,8 @@ static bool parse_var_type(struct ptx_parser *p, struct ptx_var *var)
             continue;
         }
         if (ptx_is_dot(p, "attribute")) {
-            ptx_next(p);
-            while (p->tok.kind != PTX_TOK_END && !ptx_is_punct(p, ')'))
-                ptx_next(p);
-            ptx_take_punct(p, ')');
+            if (!ptx_parse_attributes(p, (enum ptx_space)var->space))
+                return false;
             continue;
         }
         type = ptx_type_find(p->tok.text, p->tok.bytes);

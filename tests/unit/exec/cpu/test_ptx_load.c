@@ -159,7 +159,60 @@ static const struct {
     {HEAD ".entry k() .reqntid 0 { ret; }\n", VGPU_PTX_SYNTAX, "dimension"},
     {HEAD ".const .b8 c[70000];\n", VGPU_PTX_SYNTAX, "constant memory"},
     {HEAD ".entry k(.reg .u32 a) { ret; }\n", VGPU_PTX_UNSUPPORTED, ".reg parameters"},
+    {HEAD ".entry k()\n.reqnctapercluster 2\n{ ret; }\n", VGPU_PTX_UNSUPPORTED,
+     "ptx:5: error: unsupported: '.reqnctapercluster 2, 1, 1': a cluster of more than one block"},
+    {HEAD ".entry k() .reqnctapercluster 1, 1, 8 .explicitcluster { ret; }\n", VGPU_PTX_UNSUPPORTED,
+     "'.reqnctapercluster 1, 1, 8'"},
+    {HEAD ".entry k()\n\n.explicitcluster { ret; }\n", VGPU_PTX_UNSUPPORTED,
+     "ptx:6: error: unsupported: '.explicitcluster' without .reqnctapercluster"},
+    {HEAD ".entry k()\n.blocksareclusters .reqnctapercluster 1 { ret; }\n", VGPU_PTX_SYNTAX,
+     "ptx:5: error: .blocksareclusters needs .reqntid"},
+    {HEAD ".entry k() .maxnreg { ret; }\n", VGPU_PTX_SYNTAX, "ptx:4:"},
+    {HEAD ".entry k() .maxnreg 1.5 { ret; }\n", VGPU_PTX_SYNTAX, ".maxnreg wants an integer"},
+    {HEAD ".entry k() .unlikely { ret; }\n", VGPU_PTX_SYNTAX, "expected a function directive"},
+    {HEAD ".shared .attribute(.managed) .u32 a;\n", VGPU_PTX_SYNTAX,
+     "ptx:4: error: .attribute(.managed) is for .global variables"},
+    {HEAD ".const .attribute(.managed) .u32 a;\n", VGPU_PTX_SYNTAX, "is for .global variables"},
+    {HEAD ".func .attribute(.managed) f();\n", VGPU_PTX_SYNTAX, "is for .global variables"},
+    {HEAD ".global .attribute(.managed,\n.unified(0x13, 95)) .u32 a;\n", VGPU_PTX_UNSUPPORTED,
+     "ptx:5: error: unsupported: '.attribute(.unified)'"},
+    {HEAD ".func .attribute(.unified(1, 2)) f() { ret; }\n", VGPU_PTX_UNSUPPORTED,
+     "ptx:4: error: unsupported: '.attribute(.unified)'"},
+    {HEAD ".shared .attribute(.unified(1, 2)) .u32 a;\n", VGPU_PTX_SYNTAX,
+     ".global variables and functions"},
+    {HEAD ".global .attribute(.unified(1)) .u32 a;\n", VGPU_PTX_SYNTAX, "expected ','"},
+    {HEAD ".global .attribute(.unified(a, 1)) .u32 a;\n", VGPU_PTX_SYNTAX, "expected an integer"},
+    {HEAD ".global .attribute(.sticky) .u32 a;\n", VGPU_PTX_SYNTAX, "expected an attribute"},
+    {HEAD ".global .attribute(.managed .u32 a;\n", VGPU_PTX_SYNTAX, "expected ')'"},
+    {HEAD ".pragma nounroll;\n", VGPU_PTX_SYNTAX, "expected a string"},
+    {HEAD ".pragma \"nounroll\", ;\n", VGPU_PTX_SYNTAX, "expected a string"},
+    {HEAD ".entry k() .pragma \"a\" { ret; }\n", VGPU_PTX_SYNTAX, "expected ';'"},
+    {HEAD ".entry k() { .pragma 1; ret; }\n", VGPU_PTX_SYNTAX, "expected a string"},
 };
+
+/* Every directive that says something and changes nothing. */
+START_TEST(hints_and_attributes_are_taken)
+{
+    struct vgpu_ptx_module *module = ptx_test_load(
+        machine,
+        ".version 9.0\n.target sm_90\n.address_size 64\n.pragma \"nounroll\", \"frequency 5\";\n"
+        ".global .attribute(.managed) .align 4 .u32 a = 7;\n"
+        ".global .align 8 .attribute(.managed) .b64 b;\n"
+        ".func f() .noreturn .abi_preserve 4 .abi_preserve_control 2 { exit; }\n"
+        ".visible .entry k() .maxntid 32 .minnctapersm 2 .maxnreg 64 .local_maxnreg 40\n"
+        ".pragma \"enable_smem_spilling\"; { .pragma \"nounroll\"; ret; }\n"
+        ".visible .entry l() .maxclusterrank 8 { ret; }\n"
+        ".visible .entry m() .reqnctapercluster 1, 1, 1 .explicitcluster { ret; }\n"
+        ".visible .entry n() .blocksareclusters .reqntid 64 .reqnctapercluster 1 { ret; }\n");
+    struct vgpu_ptx_attributes a;
+
+    vgpu_ptx_function_attributes(ptx_test_function(module, "k"), &a);
+    ck_assert_uint_eq(a.max_threads, 32);
+    vgpu_ptx_function_attributes(ptx_test_function(module, "n"), &a);
+    ck_assert_uint_eq(a.reqntid[0], 64);
+    vgpu_ptx_module_unload(module);
+}
+END_TEST
 
 START_TEST(bad_modules_are_refused)
 {
@@ -377,6 +430,7 @@ static Suite *ptx_load_suite(void)
     tcase_add_test(tc, the_same_body_without_a_fault_loads);
     tcase_add_loop_test(tc, bad_code_is_refused_with_its_reason, 0, COUNT_OF(refusals));
     tcase_add_loop_test(tc, bad_modules_are_refused, 0, COUNT_OF(modules));
+    tcase_add_test(tc, hints_and_attributes_are_taken);
     tcase_add_test(tc, the_log_names_every_unsupported_line);
     tcase_add_loop_test(tc, hostile_text_ends, 0, COUNT_OF(hostile));
     tcase_add_test(tc, many_names_load_in_bounded_time);
