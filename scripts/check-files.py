@@ -21,7 +21,7 @@ import os
 import re
 import sys
 
-CODE = re.compile(r"\.(c|h|def|py|sh|mk|S|cu)$|(^|/)(Makefile|Kbuild|run)$")
+CODE = re.compile(r"\.(c|h|def|py|sh|mk|S|cu|cl)$|(^|/)(Makefile|Kbuild|run)$")
 C_CODE = re.compile(r"\.(c|h)$")
 
 # First match holds.  The licence of each part of the tree (LICENSE says why).
@@ -48,7 +48,7 @@ PLACES = [
     re.compile(r"https?://(?:[\w-]+|[\w.-]+\.(?:internal|local|lan|corp|intranet))(?::\d+)?/"),
 ]
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-UNFINISHED_IN = re.compile(r"\.(c|h|def|sh|mk|cu)$|(^|/)(Makefile|Kbuild)$")
+UNFINISHED_IN = re.compile(r"\.(c|h|def|sh|mk|cu|cl)$|(^|/)(Makefile|Kbuild)$")
 PLACES_EXEMPT = re.compile(r"^(LICENSES/|scripts/check-files\.py$|tests/lint/)|corpus/|\.(ptx|cu|txt)$")
 
 NOT_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.DOTALL)

@@ -1,20 +1,27 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# make-kernels.sh [NAME...]: compile tests/kernels/NAME.cu (all of them) to the
-# PTX that is committed beside it, with clang 14 and, where it is installed,
-# nvcc 13 ($NVCC).  Without contraction, so that plain C gives the same bits.
-# A file that includes CUDA's own headers is for nvcc alone.
+# make-kernels.sh [NAME...]: compile tests/kernels/NAME.cu or NAME.cl (all of
+# them) to the PTX that is committed beside it, with clang 14 and, where it is
+# installed and for CUDA C++, nvcc 13 ($NVCC).  Without contraction, so that
+# plain C gives the same bits.  A file that includes CUDA's own headers is for
+# nvcc alone.
 set -eu
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
 NVCC=${NVCC:-/usr/local/cuda/bin/nvcc}
 cd "$VGPU_TOP/tests/kernels"
-[ $# -gt 0 ] || set -- *.cu
+[ $# -gt 0 ] || set -- *.cu *.cl
 
 for file in "$@"; do
-    name=${file%.cu}
+    name=${file%.c[ul]}
+    if [ -f "$name.cl" ]; then
+        clang -x cl -cl-std=CL2.0 -target nvptx64--nvidiacl -Xclang -target-cpu -Xclang sm_70 \
+            -Xclang -target-feature -Xclang +ptx70 -O2 -ffp-contract=off -Wall \
+            -S "$name.cl" -o "$name.clang.ptx"
+        continue
+    fi
     [ -f "$name.cu" ] || die "no tests/kernels/$name.cu"
     arch=$(sed -n 's,^// nvcc: ,,p' "$name.cu")
     if [ -z "$arch" ]; then

@@ -42,4 +42,4 @@ $(eval $(call vgpu_test,ptx-kernels,tests/unit/exec/cpu/test_ptx_kernels.c tests
 $(eval $(call vgpu_test,ptx-random,tests/unit/exec/cpu/test_ptx_random.c tests/lib/ptx_random.c tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS)))
 $(eval $(call vgpu_test,ptx-programs,$(addprefix tests/unit/exec/cpu/,test_ptx_programs.c programs_sorting.c programs_sync.c \
 	programs_hashes.c programs_numeric.c programs_warps.c programs_modern.c \
-	programs_language.c programs_library.c) tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS),-ffp-contract=off))
+	programs_language.c programs_library.c programs_opencl.c) tests/lib/ptx_run.c,ptx,$(PTX_LDLIBS),-ffp-contract=off))

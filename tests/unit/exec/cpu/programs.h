@@ -31,7 +31,7 @@ struct program {
 /* Each ends with a name of NULL. */
 extern const struct program programs_sorting[], programs_sync[], programs_hashes[];
 extern const struct program programs_numeric[], programs_warps[], programs_modern[];
-extern const struct program programs_language[], programs_library[];
+extern const struct program programs_language[], programs_library[], programs_opencl[];
 
 /* The references of programs_hashes are held against published vectors. */
 void programs_hashes_check(void);

@@ -30,6 +30,7 @@ static const struct {
     {"modern", programs_modern, {NULL, "nvcc"}, 0},
     {"language", programs_language, {"clang", "nvcc"}, 0},
     {"library", programs_library, {NULL, "nvcc"}, 0},
+    {"opencl", programs_opencl, {"clang", NULL}, 0},
 };
 
 #define FILES ((int)(sizeof(files) / sizeof(files[0])))
@@ -97,7 +98,7 @@ START_TEST(program_gives_what_c_gives)
     char path[512];
 
     if (!compiler || (folder && strcmp(compiler, "nvcc")))
-        return; /* the file needs CUDA's own headers; or the folder holds one compiler's output */
+        return; /* that compiler can't read the file; or the folder holds one compiler's output */
     machine =
         ptx_test_machine(way % 2 ? 3 : 1, way % 2 ? VGPU_PTX_CPU_AUTO : VGPU_PTX_CPU_BASELINE);
     snprintf(path, sizeof(path), "%s/%s.%s.ptx", folder ? folder : "tests/kernels",
