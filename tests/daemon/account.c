@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tests read of the host: the daemon's accounting (`vgpuctl stats --json` of one VM) and /proc.
+ * What tests read of the host: the daemon's accounting (what `vgpuctl stats` asks for) and /proc.
  *
  * A member that is missing counts as a failure of the test, except for those of a
  * VM that has no vm process: there is nothing to count then.
  */
 #include "fixture.h"
 
+#include <daemon/control_client.h>
 #include <json-c/json.h>
 
 static uint64_t number(struct json_object *obj, const char *key)
@@ -21,24 +22,15 @@ static uint64_t number(struct json_object *obj, const char *key)
 /* The entry of VM `i`; the root is released by the caller. */
 static struct json_object *vm_entry(unsigned int i, struct json_object **root)
 {
-    static const char *const args[] = {"stats", "--json", NULL};
-    char *text = vgpud_ctl(&fx.d, args), name[16];
-    struct json_object *vms = NULL;
+    char why[VGPU_WHY_BYTES] = "", name[16];
+    struct json_object *vm;
 
-    ck_assert_msg(text != NULL, "vgpuctl does not answer");
-    *root = json_tokener_parse(text);
-    ck_assert_msg(*root != NULL, "vgpuctl printed no JSON: %s", text);
-    free(text);
-    ck_assert(json_object_object_get_ex(*root, "vms", &vms));
+    ck_assert_msg(!vgpu_control_call(fx.d.control, "stats", GS_TIMEOUT_MS, root, why),
+                  "vgpud does not answer: %s", why);
     snprintf(name, sizeof(name), "vm%u", i);
-    for (size_t k = 0; k < json_object_array_length(vms); k++) {
-        struct json_object *vm = json_object_array_get_idx(vms, k), *its_name = NULL;
-
-        ck_assert(json_object_object_get_ex(vm, "name", &its_name));
-        if (!strcmp(json_object_get_string(its_name), name))
-            return vm;
-    }
-    ck_abort_msg("vgpuctl knows no %s", name);
+    vm = vgpu_control_find_vm(*root, name);
+    ck_assert_msg(vm != NULL, "vgpud knows no %s", name);
+    return vm;
 }
 
 static void read_contexts(struct json_object *vm, struct fx_account *account)

@@ -5,10 +5,10 @@
 
 $(eval $(call vgpu_lib,daemonfix,tests/daemon/fixture.c tests/daemon/account.c tests/daemon/cuda_program.c,-Itests/lib))
 
-# $(call daemon_test,NAME)
+# $(call daemon_test,NAME): what the simulated guest leaks is no concern of the daemon's.
 define daemon_test
 DAEMON_TESTS += $$(O)/daemon-test/$(1)
-$$(eval $$(call vgpu_link,daemon-$(1),daemon-test/$(1),tests/daemon/test_$(1).c,daemonfix guestsim,-lcheck -lsubunit -ljson-c -lm -lrt -lpthread,-Itests/lib))
+$$(eval $$(call vgpu_link,daemon-$(1),daemon-test/$(1),tests/daemon/test_$(1).c,daemonfix guestsim daemon,-lcheck -lsubunit -ljson-c -lm -lrt -lpthread,-Itests/lib -DVGPU_UNIT_LEAKS='"0"'))
 endef
 
 # vgpud with an executor that does what it likes (rogue/rogue.c).

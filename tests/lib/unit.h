@@ -43,15 +43,18 @@ static inline int vgpu_unit_run(const vgpu_suite_fn *fns, size_t n)
  * AddressSanitizer keeps freed memory back, 256 MiB of it.  Here that is mostly
  * what Check's parent process freed of earlier results; each forked case copies
  * and each leak check walks it, at twice the cost of the tests themselves.
- * What one case frees is well within the 16 MiB kept now; ASAN_OPTIONS of the
- * environment wins.
+ * What one case frees is within the 2 MiB kept now, or nearly; ASAN_OPTIONS of the
+ * environment wins.  VGPU_UNIT_LEAKS: whether a case's own leaks matter.
  */
+#ifndef VGPU_UNIT_LEAKS
+#define VGPU_UNIT_LEAKS "1"
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define VGPU_UNIT_ASAN_OPTIONS                                                   \
     const char *__asan_default_options(void);                                    \
     const char *__asan_default_options(void)                                     \
     {                                                                            \
-        return "quarantine_size_mb=16";                                          \
+        return "quarantine_size_mb=2:detect_leaks=" VGPU_UNIT_LEAKS;             \
     }
 #else
 #define VGPU_UNIT_ASAN_OPTIONS

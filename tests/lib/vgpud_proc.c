@@ -273,35 +273,6 @@ bool vgpud_log_wait(const struct vgpud *d, const char *text, unsigned int timeou
     }
 }
 
-char *vgpud_ctl(const struct vgpud *d, const char *const *args)
-{
-    const char *argv[16] = {"vgpuctl", "--control", d->control};
-    char path[PATH_MAX], *out;
-    unsigned int n = 3;
-    int fds[2], status;
-    pid_t pid;
-
-    if (bin_path("vgpuctl", path, sizeof(path)) || pipe2(fds, O_CLOEXEC) < 0)
-        return NULL;
-    while (*args && n < 15)
-        argv[n++] = *args++;
-    pid = fork();
-    if (pid == 0) {
-        dup2(fds[1], STDOUT_FILENO);
-        execv(path, (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    close(fds[1]);
-    out = pid > 0 ? read_fd(fds[0]) : NULL;
-    close(fds[0]);
-    if (pid > 0 && (waitpid(pid, &status, 0) != pid || status)) {
-        fprintf(stderr, "# vgpuctl: wait status 0x%x: %s\n", (unsigned int)status, out ? out : "");
-        free(out);
-        return NULL;
-    }
-    return out;
-}
-
 /* ---- /proc ---- */
 
 /* Fields of /proc/PID/stat after the command name, which may contain anything. */

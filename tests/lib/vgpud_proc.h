@@ -49,8 +49,6 @@ int vgpud_stop(struct vgpud *d);
 /* kill -9, and reap. The children's fate is the test's subject. */
 void vgpud_kill(struct vgpud *d);
 
-/* Run vgpuctl with --control and these arguments; its output (freed by the caller), or NULL. */
-char *vgpud_ctl(const struct vgpud *d, const char *const *args);
 /* The whole log, freed by the caller; NULL when unreadable. */
 char *vgpud_log(const struct vgpud *d);
 /* Wait until the log contains `text`. */
