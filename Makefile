@@ -277,10 +277,10 @@ check-stock-qemu: setup-vm initramfs
 	@scripts/build-newer-qemu.sh >/dev/null
 	@$(RUN_TAP) --timeout 3600 stock-qemu tests/vm/long/test_newer_qemu.py
 
-check-debug-kernel: qemu initramfs
+check-debug-kernel: qemu initramfs rogue
 	@scripts/setup.sh guest-kernel
 	@scripts/build-kernel.sh debug
-	@$(RUN_TAP) --timeout 7200 debug-kernel $(addprefix tests/vm/long/test_,debug_kernel.py fuzz.py)
+	@$(RUN_TAP) --timeout 14400 debug-kernel $(addprefix tests/vm/long/test_,debug_kernel.py debug_faults.py fuzz.py)
 check-long:
 	@rc=0; for g in check-recovery check-matrix check-stock-qemu check-churn check-csmith check-gpu-bundle check-xen-long check-debug-kernel; do \
 	    echo "=== $$g"; $(MAKE) --no-print-directory $$g || rc=1; done; exit $$rc

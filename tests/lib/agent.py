@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 
+PATIENCE = 1    # what every time-out here is multiplied by: more for guests that are slow
+
 
 class AgentError(Exception):
     """The agent broke the protocol or its connection."""
@@ -38,8 +40,8 @@ class Pending:
 
     def wait(self, timeout_s=60):
         with self._agent.changed:
-            if not self._agent.changed.wait_for(self.done, timeout_s):
-                raise AgentTimeout(f"no end within {timeout_s} s: {self.text}")
+            if not self._agent.changed.wait_for(self.done, timeout_s * PATIENCE):
+                raise AgentTimeout(f"no end within {timeout_s * PATIENCE} s: {self.text}")
         if self.error:
             raise self.error
         return self.result
@@ -59,8 +61,9 @@ class Agent:
     def wait_ready(self, boots, timeout_s):
         """Wait until the agent has announced itself that many times."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self.boots >= boots or self._gone, timeout_s):
-                raise AgentTimeout(f"the guest's agent is not up after {timeout_s} s")
+            if not self.changed.wait_for(lambda: self.boots >= boots or self._gone,
+                                         timeout_s * PATIENCE):
+                raise AgentTimeout(f"the guest's agent is not up after {timeout_s * PATIENCE} s")
             if self.boots < boots:
                 raise AgentLost(f"the guest is gone before its agent was up: {self._gone}")
 
@@ -134,6 +137,7 @@ class Agent:
 
 def poll(condition, timeout_s, what, interval_s=0.05):
     """Call condition until it returns something true, and return that."""
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()

@@ -13,6 +13,7 @@ import time
 from vmtest import wait_held, wait_idle
 
 # pylint: disable=wrong-import-order
+import agent
 import images
 import tap
 from recovery import kill_vm
@@ -21,10 +22,11 @@ from vm import Config, Guest
 
 ROGUE = os.path.join(images.build_dir(), "rel", "daemon-test", "vgpud-rogue")
 VICTIM_BYTES = 48 << 20
-LINGER_MS = 4000
-WATCH_S = 6         # longer than the rogue lingers
+LINGER_MS = 4000 * agent.PATIENCE
+WATCH_S = 6 * agent.PATIENCE    # longer than the rogue lingers
 SPARE_MB = 40       # that the guest needs beside the watcher
-PROMPT_S = 4        # in which a call fails that must not wait for the rogue; an emulated guest is slow
+# in which a call fails that must not wait for the rogue; an emulated guest is slow
+PROMPT_S = 4 * agent.PATIENCE
 
 
 def aim(daemon, guest):

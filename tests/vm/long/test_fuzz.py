@@ -6,8 +6,8 @@ VGPU_FUZZ_SECONDS (60) of them in a guest with two processors, then in one with 
 """
 import os
 
-from debugguest import COMMAND_TIMEOUT_S, DebugGuest, check_clean
-from vmtest import example_passes, fuzz_ioctls
+from debugguest import guest_of
+from vmtest import example_passes, fuzz_ioctls, wait_idle
 
 # pylint: disable=wrong-import-order
 import tap
@@ -17,12 +17,11 @@ SECONDS = int(os.environ.get("VGPU_FUZZ_SECONDS", "60"))
 
 
 def random_programs_are_clean(**options):
-    with Daemon([Vm("A", deadline="30s")]) as daemon, \
-            DebugGuest(daemon, "fuzz", **options) as guest:
-        guest.driver_up(COMMAND_TIMEOUT_S)
+    with Daemon([Vm("A", deadline="30s")]) as daemon, guest_of(daemon, "fuzz", **options) as guest:
+        guest.driver_up()
         fuzz_ioctls(guest, SECONDS)
         example_passes(guest, "vecadd -n 1024")
-        check_clean(daemon, guest)
+        wait_idle(daemon, "A")
 
 
 @tap.test("random programs give the checkers nothing to say")
