@@ -111,6 +111,7 @@ def driver():
 def refused():
     for check, function, code in (
             ("driver", "cuInit", 999), ("device", "cuDeviceGetCount", 999),
+            ("device", "cuDeviceGet", 101),
             ("context", "cuCtxCreate_v2", 2), ("context", "cuCtxSetLimit", 1),
             ("context", "cuStreamCreateWithPriority", 2), ("memory", "cuMemAlloc_v2", 2),
             ("kernel", "cuModuleLoadDataEx", 218), ("kernel", "cuModuleGetFunction", 500),
@@ -120,6 +121,14 @@ def refused():
             ("context", "cuCtxDestroy_v2", 1)):
         words = "failed" if check == "memory" else f"({code})"
         fails(check, words, {"PLAN": f"{function}:0:{code}"})
+    # An answer that does not come is no good answer: the compute mode and HMM are asked for after
+    # 13 properties.
+    fails("compute_mode", "(1)", {"PLAN": "cuDeviceGetAttribute:14:1"})
+    fails("hmm", "(1)", {"PLAN": "cuDeviceGetAttribute:15:1"})
+    fails("context_memory", "(1)", {"PLAN": "cuMemGetInfo_v2:0:1"})
+    fails("driver", "(1)", {"PLAN": "cuDriverGetVersion:0:1"})
+    # The second context, which is there to measure.
+    fails("kernel", "(719)", {"PLAN": "cuLaunchKernel:2:719"})
     # The context of the probe itself, after those of two executors.
     fails("context", "(1)", {"PLAN": "cuCtxDestroy_v2:3:1"})
 

@@ -63,6 +63,19 @@ static bool is_index(const char *want)
     return *want == '\0';
 }
 
+/* The only one. */
+static int device_get(const struct vgpu_cu *cu, CUdevice *device, char *why, size_t why_bytes)
+{
+    CUresult result = cu->cuDeviceGet(device, 0);
+    char text[160];
+
+    if (result == CUDA_SUCCESS)
+        return 0;
+    snprintf(why, why_bytes, "the CUDA device can't be had: %s",
+             vgpu_cu_error(cu, result, text, sizeof(text)));
+    return -ENODEV;
+}
+
 int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *device, char *why,
                        size_t why_bytes)
 {
@@ -78,7 +91,7 @@ int cuda_choose_device(const struct vgpu_cu *cu, const char *want, CUdevice *dev
     }
     if (!want || want[0] == '\0') {
         if (count == 1)
-            return cu->cuDeviceGet(device, 0) == CUDA_SUCCESS ? 0 : -ENODEV;
+            return device_get(cu, device, why, why_bytes);
         snprintf(why, why_bytes,
                  "%d CUDA devices: name one by device=GPU-<uuid>, MIG-<uuid> or a PCI address",
                  count);

@@ -171,7 +171,9 @@ static int check_driver(struct probe *probe)
     if (result != CUDA_SUCCESS)
         return fail_cu(probe, "driver", result,
                        "load the nvidia module and check its messages in the kernel's log");
-    probe->cu.cuDriverGetVersion(&version);
+    result = probe->cu.cuDriverGetVersion(&version);
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "driver", result, "reinstall the driver");
     pass(probe, "driver", "CUDA driver API %d.%d", version / 1000, version % 1000 / 10);
     if (!probe->cu.cuFuncGetParamInfo)
         warn("driver_age",
@@ -196,18 +198,22 @@ static void check_mig(const struct probe *probe, const char *name)
 
 static int check_device(struct probe *probe, struct vgpu_device_props *props)
 {
+    static const char remedy[] = "check the driver's messages in the kernel's log";
     char why[256];
     int hmm = 0, mode = 0;
+    CUresult result;
 
     if (cuda_choose_device(&probe->cu, probe->cfg->device, &probe->device, why, sizeof(why)) < 0)
         return fail(probe, "device", why, "name a GPU this host has with device=");
     if (cuda_props(&probe->cu, probe->device, probe->cfg, props, why, sizeof(why)) < 0)
-        return fail(probe, "device", why, "check the driver's messages in the kernel's log");
+        return fail(probe, "device", why, remedy);
     pass(probe, "device", "%s, compute %u.%u, %llu MiB", (const char *)props->name,
          props->compute_major, props->compute_minor,
          (unsigned long long)(props->memory_bytes >> 20));
     check_mig(probe, (const char *)props->name);
-    probe->cu.cuDeviceGetAttribute(&mode, CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, probe->device);
+    result = probe->cu.cuDeviceGetAttribute(&mode, CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, probe->device);
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "compute_mode", result, remedy);
     if (mode == CU_COMPUTEMODE_PROHIBITED)
         return fail(probe, "compute_mode", "the GPU's compute mode is 'prohibited'",
                     "set the default mode: nvidia-smi -c DEFAULT");
@@ -217,7 +223,10 @@ static int check_device(struct probe *probe, struct vgpu_device_props *props)
              "set the default mode: nvidia-smi -c DEFAULT");
     else
         pass(probe, "compute_mode", "default");
-    probe->cu.cuDeviceGetAttribute(&hmm, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS, probe->device);
+    result = probe->cu.cuDeviceGetAttribute(&hmm, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS,
+                                            probe->device);
+    if (result != CUDA_SUCCESS)
+        return fail_cu(probe, "hmm", result, remedy);
     if (hmm && !probe->cfg->allow_hmm)
         return fail(probe, "hmm", "kernels could dereference any memory of their exec process",
                     "set 'options nvidia_uvm uvm_disable_hmm=1' and reload the module, or accept "
@@ -265,12 +274,16 @@ static int memory_and_kernel(struct probe *probe, struct vgpu_exec *exec)
     return 0;
 }
 
-/* Free device memory, as the current context sees it; 0 if it can't be told. */
-static uint64_t memory_free(const struct vgpu_cu *cu)
+/* Free device memory, as the current context sees it. */
+static int memory_free(struct probe *probe, uint64_t *bytes)
 {
     size_t free_bytes = 0, total = 0;
+    CUresult result = probe->cu.cuMemGetInfo_v2(&free_bytes, &total);
 
-    return cu->cuMemGetInfo_v2(&free_bytes, &total) == CUDA_SUCCESS ? free_bytes : 0;
+    *bytes = free_bytes;
+    return result == CUDA_SUCCESS ? 0
+                                  : fail_cu(probe, "context_memory", result,
+                                            "see the kernel's log for messages of the driver");
 }
 
 /* Open an executor as a context would have it, and tell by how much that lessened the free memory.
@@ -278,11 +291,13 @@ static uint64_t memory_free(const struct vgpu_cu *cu)
 static int try_executor(struct probe *probe, bool check, uint64_t *taken)
 {
     struct vgpu_exec_config cfg = *probe->cfg;
-    uint64_t before = memory_free(&probe->cu), after;
+    uint64_t before, after = 0;
     struct vgpu_exec *exec;
     char why[256] = "";
-    int ret;
+    int ret = memory_free(probe, &before);
 
+    if (ret < 0)
+        return ret;
     cfg.quota_take = no_quota;
     cfg.quota_give = no_quota_give;
     cfg.context_bytes = 0;
@@ -292,11 +307,12 @@ static int try_executor(struct probe *probe, bool check, uint64_t *taken)
     if (check) {
         pass(probe, "context", "created");
         ret = memory_and_kernel(probe, exec);
-    } else {
-        ret = cuda_warm_up(exec, why, sizeof(why));
+    } else if (cuda_warm_up(exec, why, sizeof(why)) < 0) {
+        ret = fail(probe, "kernel", why, "see the kernel's log for Xid messages");
     }
-    after = memory_free(&exec->cu);
-    *taken = after > 0 && after < before ? before - after : 0;
+    if (ret == 0)
+        ret = memory_free(probe, &after);
+    *taken = after < before ? before - after : 0;
     if (cuda_shut(exec, why, sizeof(why)) < 0 && ret == 0)
         ret = fail(probe, "context", why, "see the kernel's log for messages of the driver");
     return ret;
