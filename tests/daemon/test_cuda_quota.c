@@ -4,7 +4,7 @@
  * ordinary error, costs exactly what the driver takes while it lasts, and is given back; two contexts
  * share one limit.
  *
- * The fake driver says that a context takes 64 MiB; the VM's limit is 256 MiB.
+ * A context of the fake driver takes 64 MiB, 1 MiB of which the printf FIFO; the VM's limit is 256 MiB.
  */
 #include "fixture.h"
 
@@ -15,7 +15,7 @@
 static void setup_heavy_contexts(void)
 {
     setenv("VGPU_TEST_EXECUTOR", "cuda", 1);
-    fx_fake_first = "VGPU_FAKECUDA_CONTEXT=67108864\n";
+    fx_fake_first = "VGPU_FAKECUDA_CONTEXT=66060288\n";
     fx_setup_bare();
     fx_attach(0);
 }

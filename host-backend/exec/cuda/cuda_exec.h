@@ -78,6 +78,7 @@ struct cuda_module {
     CUmodule cu;
     struct cuda_image_needs needs;
     uint64_t counted; /* as in struct cuda_alloc */
+    bool heap;        /* the heap was counted for it: the first module that uses one */
     char *ptx;        /* text, kept for parameter layouts where the driver can't tell; or NULL */
 };
 
@@ -275,6 +276,9 @@ bool cuda_mem_local(struct vgpu_exec *exec, uint32_t bytes);
 /* Quota for what a module takes, and its heap if its kernels use one.  False: there is no room. */
 bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module);
 void cuda_mem_module_gone(struct vgpu_exec *exec, const struct cuda_module *module);
+/* CUDA did not load it: it has no heap either, which is made while a module is loaded and then
+ * stays. */
+void cuda_mem_module_refused(struct vgpu_exec *exec, struct cuda_module *module);
 /* Quota that is kept to the end; false: there is no room. */
 bool cuda_mem_take(struct vgpu_exec *exec, uint64_t bytes);
 /* But for what CUDA then refused. */

@@ -15,10 +15,14 @@
  * when such a kernel is first to be launched.  A first share of CUDA_STACK_BYTES is part of what the
  * probe measured.
  *
- * Modules: the driver does not tell what one takes, and free memory changes by what others do.  What its image
- * declares is counted before it is loaded (cuda_image_needs()), in pages shared with small allocations.  The heap for malloc in
- * kernels is counted once, with the first module that calls it, and the memory that overlapping copies
- * go through once for each stream that has some at the same time.
+ * Modules: the driver does not tell what one takes, and free memory changes by what others do.  What
+ * its image declares is counted before it is loaded (cuda_image_needs()), in pages shared with small
+ * allocations.  The heap for malloc in kernels is counted once, with the first module that calls it
+ * ("The actual memory allocation for the heap occurs when a module is loaded into the context", CUDA
+ * programming guide).  The printf buffer is part of what the probe measured, whose kernel could print.
+ *
+ * The memory that overlapping copies go through is counted once for each stream that has some at the
+ * same time.
  *
  * Memory is cleared before the guest learns its address: what another tenant left there is never
  * seen.  Addresses in commands are checked against the context's own allocations and module
@@ -175,7 +179,7 @@ bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module)
             count_out(exec, module->needs.bytes, module->counted);
             return false;
         }
-        exec->heap_counted = true;
+        exec->heap_counted = module->heap = true;
     }
     return true;
 }
@@ -183,6 +187,15 @@ bool cuda_mem_module(struct vgpu_exec *exec, struct cuda_module *module)
 void cuda_mem_module_gone(struct vgpu_exec *exec, const struct cuda_module *module)
 {
     count_out(exec, module->needs.bytes, module->counted);
+}
+
+void cuda_mem_module_refused(struct vgpu_exec *exec, struct cuda_module *module)
+{
+    cuda_mem_module_gone(exec, module);
+    if (!module->heap)
+        return;
+    quota_give(exec, CUDA_HEAP_BYTES);
+    exec->heap_counted = module->heap = false;
 }
 
 static CUresult clear(struct vgpu_exec *exec, CUdeviceptr addr, uint64_t bytes)

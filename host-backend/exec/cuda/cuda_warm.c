@@ -5,8 +5,8 @@
  * A driver opens devices, loads its compiler and starts threads when they are needed first.  That
  * must happen before the process locks itself in, so open() ends with a computation that goes all
  * the way: page-locked memory, a foreign page registered, PTX compiled, copies both ways,
- * a launch, a blocking wait.  The sums are compared, so that it is the probe's last check as well: what is
- * proved there is what every context does.
+ * a launch of a kernel that could print, a blocking wait.  The sums are compared, so that it is the
+ * probe's last check as well: what is proved there is what every context does.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,14 +17,22 @@
 #define WARM_ELEMENTS 4096u
 #define WARM_BYTES    (WARM_ELEMENTS * sizeof(uint32_t))
 
-/* c[i] = a[i] + b[i] for i < n, in the oldest PTX every supported driver compiles. */
+/* c[i] = a[i] + b[i] for i < n, in the oldest PTX every supported driver compiles.  It would print
+ * were n 0.  No name is an instruction's: those are reserved (PTX ISA, "Reserved Keywords"). */
 static const char warm_ptx[] =
     ".version 6.0\n.target sm_50\n.address_size 64\n"
+    ".extern .func (.param .b32 r) vprintf(.param .b64 f, .param .b64 a);\n"
+    ".global .align 1 .b8 nothing[2] = {10, 0};\n"
     ".visible .entry probe_add(.param .u64 a, .param .u64 b, .param .u64 c, .param .u32 n)\n"
     "{\n"
     "  .reg .pred %p<2>;\n  .reg .b32 %r<9>;\n  .reg .b64 %d<9>;\n"
     "  ld.param.u64 %d1, [a];\n  ld.param.u64 %d2, [b];\n  ld.param.u64 %d3, [c];\n"
     "  ld.param.u32 %r1, [n];\n"
+    "  setp.ne.u32 %p1, %r1, 0;\n  @%p1 bra sum;\n"
+    "  mov.u64 %d4, nothing;\n  cvta.global.u64 %d4, %d4;\n  mov.u64 %d5, 0;\n"
+    "  {\n  .param .b64 f;\n  .param .b64 v;\n  .param .b32 r;\n"
+    "  st.param.b64 [f], %d4;\n  st.param.b64 [v], %d5;\n  call.uni (r), vprintf, (f, v);\n  }\n"
+    "sum:\n"
     "  mov.u32 %r2, %ctaid.x;\n  mov.u32 %r3, %ntid.x;\n  mov.u32 %r4, %tid.x;\n"
     "  mad.lo.s32 %r5, %r2, %r3, %r4;\n"
     "  setp.ge.u32 %p1, %r5, %r1;\n  @%p1 bra done;\n"
@@ -103,8 +111,8 @@ static CUresult first_error(CUresult before, CUresult result)
     return before == CUDA_SUCCESS ? result : before;
 }
 
-/* All of it, whatever fails; the first error, whether of the work before or of a release.  The module goes last: tests
- * count driver calls from there on. */
+/* All of it, whatever fails; the first error.  The module goes last: tests count driver calls from
+ * there on. */
 static CUresult warm_free(struct vgpu_exec *exec, struct warm *warm)
 {
     const struct vgpu_cu *cu = &exec->cu;

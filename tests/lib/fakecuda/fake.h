@@ -122,6 +122,8 @@ struct fake_print {
 /* The device's, and how many threads each of them holds. */
 #define FAKE_PROCESSORS 2
 #define FAKE_THREADS    2048
+/* CU_LIMIT_MALLOC_HEAP_SIZE at first. */
+#define FAKE_HEAP_BYTES (8u << 20)
 /* Stack and local memory of a thread that a context has memory for at first. */
 #define FAKE_STACK_BYTES 1024u
 
@@ -138,6 +140,9 @@ struct CUctx_st {
     CUdevice device;
     struct fake_print print;
     uint32_t local_bytes; /* of a thread, for which memory is reserved; 0: as at first */
+    size_t heap_bytes;    /* CU_LIMIT_MALLOC_HEAP_SIZE */
+    bool has_heap;        /* ... is memory: a module that may use it has been loaded */
+    bool has_fifo;        /* the same of the printf FIFO */
 };
 
 /* The plan's order to say "success" and do nothing.  Only calls that enter by FAKE_ENTER know it. */
@@ -172,6 +177,9 @@ uint64_t fake_memory_bytes(void);
 bool fake_registers_read_only(void);
 /* Memory that the context's pool of local memory has grown by. */
 uint64_t fake_local_bytes(const struct CUctx_st *ctx);
+/* All that the context takes of the device's memory. */
+uint64_t fake_used_bytes(struct CUctx_st *ctx);
+bool fake_has_room(struct CUctx_st *ctx, uint64_t bytes);
 /* Have memory for `bytes` of a thread. */
 CUresult fake_local_resize(struct CUctx_st *ctx, uint32_t bytes);
 uint64_t fake_contexts_bytes(void);

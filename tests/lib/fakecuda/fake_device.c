@@ -106,6 +106,20 @@ uint64_t fake_contexts_bytes(void)
     return (uint64_t)atomic_load(&contexts) * setting("VGPU_FAKECUDA_CONTEXT", 0);
 }
 
+/* Beside what it allocated: the printf FIFO and the heap, once something that may use them is loaded. */
+uint64_t fake_used_bytes(struct CUctx_st *ctx)
+{
+    return fake_contexts_bytes() + fake_local_bytes(ctx) + vgpu_ptx_mem_held(ctx->machine) +
+           (ctx->has_heap ? ctx->heap_bytes : 0) + (ctx->has_fifo ? ctx->print.limit : 0);
+}
+
+bool fake_has_room(struct CUctx_st *ctx, uint64_t bytes)
+{
+    uint64_t used = fake_used_bytes(ctx), all = fake_memory_bytes();
+
+    return used <= all && bytes <= all - used;
+}
+
 static int device_count(void)
 {
     return (int)setting("VGPU_FAKECUDA_DEVICES", 1);
@@ -340,6 +354,7 @@ FAKE_EXPORT CUresult cuCtxCreate_v2(CUcontext *out, unsigned int flags, CUdevice
         free(ctx);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
+    ctx->heap_bytes = FAKE_HEAP_BYTES;
     fake_print_open(ctx);
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_cond_init(&ctx->progress, NULL);
@@ -391,9 +406,12 @@ FAKE_EXPORT CUresult cuCtxSetLimit(int limit, size_t value)
         return fake_print_limit(ctx, value);
     if (limit == CU_LIMIT_STACK_SIZE)
         return fake_local_resize(ctx, (uint32_t)value);
-    return limit >= CU_LIMIT_STACK_SIZE && limit <= CU_LIMIT_MALLOC_HEAP_SIZE
-               ? CUDA_SUCCESS
-               : CUDA_ERROR_INVALID_VALUE;
+    /* "... must be performed before launching any kernel that uses the malloc() or free() device system
+     * calls, otherwise CUDA_ERROR_INVALID_VALUE will be returned." */
+    if (limit != CU_LIMIT_MALLOC_HEAP_SIZE || ctx->has_heap)
+        return CUDA_ERROR_INVALID_VALUE;
+    ctx->heap_bytes = value;
+    return CUDA_SUCCESS;
 }
 
 FAKE_EXPORT CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)

@@ -80,8 +80,7 @@ FAKE_EXPORT CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
 
     FAKE_ENTER(ctx);
     *total = fake_memory_bytes();
-    *free_bytes =
-        *total - fake_contexts_bytes() - fake_local_bytes(ctx) - vgpu_ptx_mem_held(ctx->machine);
+    *free_bytes = *total - fake_used_bytes(ctx);
     return CUDA_SUCCESS;
 }
 
@@ -93,7 +92,7 @@ FAKE_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
     FAKE_ENTER(ctx);
     if (bytes == 0)
         return CUDA_ERROR_INVALID_VALUE;
-    if (vgpu_ptx_mem_alloc(ctx->machine, bytes, &va) != VGPU_PTX_OK)
+    if (!fake_has_room(ctx, bytes) || vgpu_ptx_mem_alloc(ctx->machine, bytes, &va) != VGPU_PTX_OK)
         return CUDA_ERROR_OUT_OF_MEMORY;
     /* "The memory is not cleared": show it, so that an executor which forgets to is caught. */
     if (vgpu_ptx_mem_fill(ctx->machine, va, 0xa5, 1, bytes) != VGPU_PTX_OK)

@@ -11,6 +11,8 @@
 #include <string.h>
 #include "fake.h"
 
+#define FATBIN_MAGIC 0xba55ed50u
+
 static CUresult load_result(enum vgpu_ptx_status status)
 {
     switch (status) {
@@ -32,10 +34,55 @@ static size_t image_bytes(const void *image)
     uint64_t body;
 
     memcpy(&magic, image, sizeof(magic));
-    if (magic != 0xba55ed50u)
+    if (magic != FATBIN_MAGIC)
         return strlen(image);
     memcpy(&body, (const char *)image + 8, sizeof(body));
     return 16 + body;
+}
+
+/* Whether an image, or one that a fatbin holds, names a function of the driver's. */
+struct naming {
+    const char *name;
+    bool found;
+};
+
+static void look(void *opaque, const void *data, size_t bytes, bool ptx)
+{
+    struct naming *naming = opaque;
+
+    (void)ptx;
+    naming->found =
+        naming->found || memmem(data, bytes, naming->name, strlen(naming->name)) != NULL;
+}
+
+static bool image_names(const void *image, const char *name)
+{
+    struct naming naming = {name, false};
+    uint32_t magic;
+
+    memcpy(&magic, image, sizeof(magic));
+    if (magic == FATBIN_MAGIC)
+        (void)vgpu_ptx_fatbin_each(image, image_bytes(image), SIZE_MAX, look, &naming);
+    else
+        look(&naming, image, image_bytes(image), true);
+    return naming.found;
+}
+
+/* CUDA programming guide, "Dynamic Global Memory Allocation": "The actual memory allocation for the
+ * heap occurs when a module is loaded into the context", and "If the memory allocation fails, the
+ * module load will generate a CUDA_ERROR_SHARED_OBJECT_INIT_FAILED error".  When the printf FIFO is
+ * allocated is not documented: here at the same time, so that an executor which counts only what a
+ * new context takes is found out. */
+static CUresult limits_allocate(struct CUctx_st *ctx, const void *image)
+{
+    bool heap = !ctx->has_heap && image_names(image, "malloc");
+    bool fifo = !ctx->has_fifo && image_names(image, "vprintf");
+
+    if (!fake_has_room(ctx, (heap ? ctx->heap_bytes : 0) + (fifo ? ctx->print.limit : 0)))
+        return CUDA_ERROR_SHARED_OBJECT_INIT_FAILED;
+    ctx->has_heap = ctx->has_heap || heap;
+    ctx->has_fifo = ctx->has_fifo || fifo;
+    return CUDA_SUCCESS;
 }
 
 struct logs {
@@ -88,6 +135,7 @@ FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, uns
     struct CUctx_st *ctx;
     struct CUmod_st *made;
     struct logs logs;
+    CUresult result;
 
     FAKE_ENTER(ctx);
     FAKE_USE(FAKE_JIT);
@@ -110,6 +158,12 @@ FAKE_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, uns
     if (status != VGPU_PTX_OK) {
         free(made);
         return load_result(status);
+    }
+    result = limits_allocate(ctx, image);
+    if (result != CUDA_SUCCESS) {
+        vgpu_ptx_module_unload(made->ptx);
+        free(made);
+        return result;
     }
     *module = made;
     return CUDA_SUCCESS;
@@ -255,7 +309,7 @@ CUresult fake_local_resize(struct CUctx_st *ctx, uint32_t bytes)
     if (bytes <= before)
         return CUDA_SUCCESS;
     __atomic_store_n(&ctx->local_bytes, bytes, __ATOMIC_RELAXED);
-    if (fake_local_bytes(ctx) + vgpu_ptx_mem_held(ctx->machine) <= fake_memory_bytes())
+    if (fake_has_room(ctx, 0))
         return CUDA_SUCCESS;
     __atomic_store_n(&ctx->local_bytes, before, __ATOMIC_RELAXED);
     return CUDA_ERROR_OUT_OF_MEMORY;

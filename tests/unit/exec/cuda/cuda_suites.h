@@ -11,5 +11,6 @@ Suite *cuda_print_suite(void);
 Suite *cuda_image_suite(void);
 Suite *cuda_scratch_suite(void);
 Suite *cuda_release_suite(void);
+Suite *cuda_heap_suite(void);
 
 #endif
