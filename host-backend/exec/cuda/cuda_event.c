@@ -7,16 +7,18 @@
  * waits for stays what it was when the job was accepted.  CUDA events are kept and used
  * again; there are never more than there were records in flight and events.
  *
- * Times are CLOCK_MONOTONIC nanoseconds of the host.  CUDA measures between two events, in float
- * milliseconds: so there is a base event, paired with the host's clock, recorded before any
- * of the guest's and renewed so often that the float stays below a microsecond.  Its stream is the
- * executor's own, in which no kernel of the guest ever runs.
+ * Times.  CUDA measures between two events, in float milliseconds: after a night that is steps of
+ * 4 ms.  So each record is measured from the one whose time was told before it, in whatever stream:
+ * what is near in time is measured as exactly as CUDA can, whatever lies before, and a long pause is
+ * as exact as CUDA itself measures it.  The first one, made before any of the guest's, has the host's
+ * time.
+ *
+ * Times of one stream never go back (VGPU-STRM-020), although two ways round to a record may differ by
+ * a rounding.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <exec/cuda/cuda_exec.h>
-
-#define BASE_RENEW_NS 8000000000ull
 
 /* ---- Records ---- */
 
@@ -39,6 +41,17 @@ static CUresult record_make(struct vgpu_exec *exec)
     return CUDA_SUCCESS;
 }
 
+/* One of the free ones, as new but for its references. */
+static struct cuda_record *record_take(struct vgpu_exec *exec)
+{
+    struct cuda_record *record = exec->free_records;
+
+    exec->free_records = record->next_free;
+    record->issued = record->refused = record->seen = false;
+    record->time_ns = 0;
+    return record;
+}
+
 CUresult cuda_record_open(struct vgpu_exec *exec, struct cuda_event *event,
                           struct cuda_record **out)
 {
@@ -47,11 +60,8 @@ CUresult cuda_record_open(struct vgpu_exec *exec, struct cuda_event *event,
 
     if (result != CUDA_SUCCESS)
         return result;
-    record = exec->free_records;
-    exec->free_records = record->next_free;
+    record = record_take(exec);
     record->refs = 2;
-    record->issued = record->refused = record->seen = false;
-    record->time_ns = 0;
     cuda_record_put(exec, event->latest);
     event->latest = record;
     *out = record;
@@ -82,7 +92,7 @@ void cuda_records_close(struct vgpu_exec *exec)
         cuda_release(exec, exec->cu.cuEventDestroy_v2(record->cu), "cuEventDestroy");
         free(record);
     }
-    exec->free_records = NULL;
+    exec->free_records = exec->measured = NULL;
 }
 
 /* ---- Events ---- */
@@ -146,55 +156,47 @@ uint16_t cuda_event_query(struct vgpu_exec *exec, uint32_t event, uint64_t *time
 
 int cuda_time_open(struct vgpu_exec *exec, CUresult *result)
 {
-    *result = exec->cu.cuEventCreate(&exec->base_event, CU_EVENT_DEFAULT);
+    struct cuda_record *record;
+
+    *result = record_make(exec);
+    if (*result != CUDA_SUCCESS)
+        return -EIO;
+    record = record_take(exec);
+    record->refs = 1;
+    exec->measured = record;
+    *result = exec->cu.cuEventRecord(record->cu, exec->chores);
     if (*result == CUDA_SUCCESS)
-        *result = exec->cu.cuEventRecord(exec->base_event, exec->chores);
-    if (*result == CUDA_SUCCESS)
-        *result = exec->cu.cuEventSynchronize(exec->base_event);
-    exec->base_ns = cuda_now_ns();
+        *result = exec->cu.cuEventSynchronize(record->cu);
+    record->time_ns = cuda_now_ns();
     return *result == CUDA_SUCCESS ? 0 : -EIO;
 }
 
-/* Never waits: a fresh base is recorded at one call, and taken at a later one. */
-static void base_renew(struct vgpu_exec *exec)
+static uint64_t record_time(struct vgpu_exec *exec, struct cuda_record *record)
 {
+    struct cuda_record *from = exec->measured;
     float ms = 0;
-
-    if (!exec->base_next) {
-        if (exec->cu.cuEventCreate(&exec->base_next, CU_EVENT_DEFAULT) != CUDA_SUCCESS)
-            exec->base_next = NULL;
-        else if (exec->cu.cuEventRecord(exec->base_next, exec->chores) != CUDA_SUCCESS) {
-            cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_next), "cuEventDestroy");
-            exec->base_next = NULL;
-        }
-        return;
-    }
-    if (exec->cu.cuEventQuery(exec->base_next) != CUDA_SUCCESS ||
-        exec->cu.cuEventElapsedTime(&ms, exec->base_event, exec->base_next) != CUDA_SUCCESS)
-        return;
-    /* Keep one time line: move along it by CUDA's own measure. */
-    exec->base_ns += (uint64_t)((double)ms * 1e6);
-    cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_event), "cuEventDestroy");
-    exec->base_event = exec->base_next;
-    exec->base_next = NULL;
-}
-
-static uint64_t record_time(struct vgpu_exec *exec, CUevent event)
-{
-    float ms = 0;
+    CUresult result = exec->cu.cuEventElapsedTime(&ms, from->cu, record->cu);
+    double ns = (double)ms * 1e6;
     uint64_t time;
 
-    if (exec->cu.cuEventElapsedTime(&ms, exec->base_event, event) != CUDA_SUCCESS)
-        return cuda_now_ns(); /* the context is lost */
-    time = exec->base_ns + (uint64_t)(int64_t)((double)ms * 1e6);
-    if (cuda_now_ns() - exec->base_ns > BASE_RENEW_NS)
-        base_renew(exec);
+    if (result != CUDA_SUCCESS) {
+        cuda_heed(exec, result, "cuEventElapsedTime");
+        return cuda_now_ns(); /* better than none */
+    }
+    time = from->time_ns + (uint64_t)(int64_t)(ns < 0 ? ns - 0.5 : ns + 0.5);
+    exec->measured = cuda_record_get(record);
+    cuda_record_put(exec, from);
     return time;
 }
 
-void cuda_record_see(struct vgpu_exec *exec, struct cuda_record *record, bool happened)
+void cuda_record_see(struct vgpu_exec *exec, struct cuda_stream *stream, struct cuda_record *record,
+                     bool happened)
 {
-    if (happened)
-        record->time_ns = record_time(exec, record->cu);
+    if (happened) {
+        record->time_ns = record_time(exec, record);
+        if (record->time_ns < stream->recorded_ns)
+            record->time_ns = stream->recorded_ns;
+        stream->recorded_ns = record->time_ns;
+    }
     record->seen = true;
 }

@@ -95,10 +95,11 @@ struct cuda_function {
 /* One EVENT_RECORD, with a CUDA event of its own (cuda_event.c). */
 struct cuda_record {
     CUevent cu;
-    unsigned int refs; /* of the event it is the latest of, of its job, of jobs that wait for it */
-    bool issued;       /* given to CUDA ... */
-    bool refused;      /* ... which did not take it: nothing waits for it */
-    bool seen;         /* its job is reported: time_ns holds */
+    unsigned int
+        refs;     /* of the event it is the latest of, its job, jobs that wait for it, `measured` */
+    bool issued;  /* given to CUDA ... */
+    bool refused; /* ... which did not take it: nothing waits for it */
+    bool seen;    /* its job is reported: time_ns holds */
     uint64_t time_ns;
     struct cuda_record *next_free, *next_made;
 };
@@ -164,6 +165,7 @@ struct cuda_stream {
     uint32_t mark_prod, mark_cons; /* free-running */
     uint64_t busy_since_ns;        /* host time when it became busy, 0: idle */
     uint64_t head_since_ns;        /* host time when its oldest mark became the oldest */
+    uint64_t recorded_ns;          /* the latest time told of an event in it */
     struct cuda_stream *next_busy, *prev_busy;
     bool busy;
     struct cuda_staged staged;
@@ -225,9 +227,7 @@ struct vgpu_exec {
     struct cuda_scratch *free_scratch; /* of streams that were destroyed */
 
     struct cuda_record *records, *free_records; /* all that were made; those in no use */
-    CUevent base_event; /* event time zero; renewed, since CUDA measures in float ms */
-    CUevent base_next;  /* recorded, to become the base; or NULL */
-    uint64_t base_ns;   /* the guest's time of base_event */
+    struct cuda_record *measured; /* its time was told last: the next one is measured from it */
 
     struct cuda_fifo done; /* for poll() */
     bool faulted;
@@ -319,10 +319,12 @@ CUresult cuda_record_open(struct vgpu_exec *exec, struct cuda_event *event,
 /* References; NULL is allowed. */
 struct cuda_record *cuda_record_get(struct cuda_record *record);
 void cuda_record_put(struct vgpu_exec *exec, struct cuda_record *record);
-/* The record's job is being reported; false: CUDA refused it. */
-void cuda_record_see(struct vgpu_exec *exec, struct cuda_record *record, bool happened);
+/* The record's job, of this stream, is being reported; false: CUDA refused it. */
+void cuda_record_see(struct vgpu_exec *exec, struct cuda_stream *stream, struct cuda_record *record,
+                     bool happened);
 void cuda_records_close(struct vgpu_exec *exec);
-/* Make the time base; to be done before the guest's first command.  0, or -EIO and why. */
+/* Make the first record, to measure from; to be done before the guest's first command.  0, or -EIO
+ * and why. */
 int cuda_time_open(struct vgpu_exec *exec, CUresult *result);
 
 /* cuda_job.c */

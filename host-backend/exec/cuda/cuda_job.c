@@ -309,7 +309,7 @@ static void complete(struct vgpu_exec *exec, struct cuda_stream *stream, struct 
     if (job->opcode == VGPU_CMD_EVENT_RECORD && job->priv) {
         struct cuda_record *record = job->priv;
 
-        cuda_record_see(exec, record, job->status == VGPU_ST_OK);
+        cuda_record_see(exec, stream, record, job->status == VGPU_ST_OK);
         job->result = record->time_ns;
     }
     if (job->opcode == VGPU_CMD_EVENT_RECORD || job->opcode == VGPU_CMD_EVENT_WAIT)

@@ -168,7 +168,7 @@ static int context_init(struct vgpu_exec *exec, char *why, size_t why_bytes)
         return -EIO;
     }
     if (cuda_time_open(exec, &result) < 0) {
-        snprintf(why, why_bytes, "the base of event times: %s",
+        snprintf(why, why_bytes, "the first of event times: %s",
                  vgpu_cu_error(cu, result, text, sizeof(text)));
         return -EIO;
     }
@@ -213,10 +213,6 @@ static void close_driver(struct vgpu_exec *exec)
             cuda_event_destroy(exec, i);
     }
     cuda_records_close(exec);
-    if (exec->base_next)
-        cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_next), "cuEventDestroy");
-    if (exec->base_event)
-        cuda_release(exec, exec->cu.cuEventDestroy_v2(exec->base_event), "cuEventDestroy");
     /* Ends whatever still runs and frees what CUDA holds for the context. */
     if (exec->context)
         cuda_release(exec, exec->cu.cuCtxDestroy_v2(exec->context), "cuCtxDestroy");

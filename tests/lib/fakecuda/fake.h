@@ -143,6 +143,7 @@ struct CUctx_st {
     size_t heap_bytes;    /* CU_LIMIT_MALLOC_HEAP_SIZE */
     bool has_heap;        /* ... is memory: a module that may use it has been loaded */
     bool has_fifo;        /* the same of the printf FIFO */
+    uint64_t records;     /* events that have happened (lock) */
 };
 
 /* The plan's order to say "success" and do nothing.  Only calls that enter by FAKE_ENTER know it. */
@@ -180,6 +181,8 @@ uint64_t fake_local_bytes(const struct CUctx_st *ctx);
 /* All that the context takes of the device's memory. */
 uint64_t fake_used_bytes(struct CUctx_st *ctx);
 bool fake_has_room(struct CUctx_st *ctx, uint64_t bytes);
+/* Seconds by which all events but the first of a context are later. */
+uint64_t fake_idle_ns(void);
 /* Have memory for `bytes` of a thread. */
 CUresult fake_local_resize(struct CUctx_st *ctx, uint32_t bytes);
 uint64_t fake_contexts_bytes(void);

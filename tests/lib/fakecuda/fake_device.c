@@ -8,6 +8,7 @@
  * VGPU_FAKECUDA_CONTEXT (bytes of it that a context takes for itself, default 0),
  * VGPU_FAKECUDA_HMM (1: kernels may access pageable memory), VGPU_FAKECUDA_COMPUTE_MODE (a
  * CUcomputemode), VGPU_FAKECUDA_READ_ONLY (0: can't register memory for reading only),
+ * VGPU_FAKECUDA_IDLE (seconds by which a context's events are later than its first: a pause),
  * VGPU_FAKECUDA_NAME (instead of "fake CUDA device N").  vgpud hands none of these on to its processes, so what the environment
  * does not have is looked for in LIBRARY.conf beside the library, lines of NAME=VALUE.
  */
@@ -118,6 +119,11 @@ bool fake_has_room(struct CUctx_st *ctx, uint64_t bytes)
     uint64_t used = fake_used_bytes(ctx), all = fake_memory_bytes();
 
     return used <= all && bytes <= all - used;
+}
+
+uint64_t fake_idle_ns(void)
+{
+    return setting("VGPU_FAKECUDA_IDLE", 0) * 1000000000u;
 }
 
 static int device_count(void)

@@ -126,7 +126,7 @@ static void *stream_main(void *opaque)
         pthread_mutex_lock(&ctx->lock);
         if (op->kind == FAKE_RECORD && ctx->sticky == CUDA_SUCCESS) {
             op->record->done = true;
-            op->record->time_ns = fake_now_ns();
+            op->record->time_ns = fake_now_ns() + (ctx->records++ ? fake_idle_ns() : 0);
         }
         stream->running = false;
         pthread_cond_broadcast(&ctx->progress);

@@ -11,6 +11,7 @@ Suite *cuda_print_suite(void);
 Suite *cuda_image_suite(void);
 Suite *cuda_scratch_suite(void);
 Suite *cuda_release_suite(void);
+Suite *cuda_time_suite(void);
 Suite *cuda_heap_suite(void);
 
 #endif

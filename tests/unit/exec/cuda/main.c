@@ -11,8 +11,9 @@
 int main(void)
 {
     static const vgpu_suite_fn suites[] = {
-        exec_cpu_suite,   exec_cpu_async_suite, exec_print_suite,   cuda_print_suite,
-        cuda_image_suite, cuda_scratch_suite,   cuda_release_suite, cuda_heap_suite};
+        exec_cpu_suite,     exec_cpu_async_suite, exec_print_suite,
+        cuda_print_suite,   cuda_image_suite,     cuda_scratch_suite,
+        cuda_release_suite, cuda_time_suite,      cuda_heap_suite};
 
     setenv("VGPU_LIBCUDA", FAKECUDA_PATH, 1);
     return vgpu_unit_run(suites, sizeof(suites) / sizeof(suites[0]));
