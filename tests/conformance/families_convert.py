@@ -55,6 +55,24 @@ def limits(t):
     return (-(1 << (n - 1)), (1 << (n - 1)) - 1) if t[0] == "s" else (0, (1 << n) - 1)
 
 
+def pack_families():
+    """PTX ISA "cvt.pack": b is below a, and what is left above them are the lower bits of c."""
+    for d in ("u2", "s2", "u4", "s4", "u8", "s8", "u16", "s16"):
+        n = width(d)
+        low, high = limits(d)
+
+        def packed(a, b, c=0):
+            a, b = (mask(max(low, min(high, signed(x, 32))), n) for x in (a, b))
+            return mask(c << 2 * n | a << n | b, 32)
+
+        sources = 2 if n == 16 else 3
+        rows = [(a, b, 0x89ABCDEF)[:sources] for x in (low, high) for a in (x - 1, x, x + 1, 0, 0x7FFFFFFF)
+                for b in (x, 1 - x, 0x80000000)]
+        family("cvt.pack.sat.%s" % d, "cvt.pack.sat.%s.s32%s %%d0, %s;" % (
+            d, "" if n == 16 else ".b32", ", ".join("%%a%d" % k for k in range(sources))), ["s32"] * sources, ["b32"],
+            packed, extra=[tuple(mask(x, 32) for x in row) for row in rows])
+
+
 def convert_families():
     ints = ["u8", "s8"] + INTS
     for d in ints:
@@ -68,6 +86,7 @@ def convert_families():
                     continue  # nothing to saturate: .sat is refused
                 family("cvt.sat.%s.%s" % (d, s), "cvt.sat.%s.%s %%d0, %%a0;" % (d, s), [s],
                        [d if width(d) > 8 else d[0] + "16"], lambda a: max(lo, min(hi, value(s, a))))
+    pack_families()
     for s in ("f32", "f64", "f16"):
         for d in ints:
             for mode in ("rni", "rzi", "rmi", "rpi"):

@@ -105,6 +105,7 @@ enum ptx_operand_kind {
 
 /* The .h10 or .b3210 behind a register of a video instruction; at[0] is the last digit, the lowest lane. */
 struct ptx_parts {
+    bool minus;    /* of vmad: -a */
     uint8_t count; /* 0: none given */
     char unit;     /* 'h' or 'b' */
     uint8_t at[4];

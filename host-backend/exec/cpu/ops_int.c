@@ -381,3 +381,42 @@ SELECTOR(rem)
 {
     return by_type(in, rem_u16, rem_s16, rem_u32, rem_s32, rem_u64, rem_s64);
 }
+
+/* cvt.pack: a and b, saturated to a few bits, below what c brings. */
+static inline uint32_t packed(int32_t x, int32_t y, uint32_t z, uint32_t bits, bool is_signed)
+{
+    int32_t high = (int32_t)((1u << (is_signed ? bits - 1 : bits)) - 1);
+    int32_t low = is_signed ? -high - 1 : 0;
+    uint32_t all = (1u << bits) - 1;
+
+    x = x < low ? low : x > high ? high : x;
+    y = y < low ? low : y > high ? high : y;
+    return (bits == 16 ? 0 : z << 2 * bits % 32) | ((uint32_t)x & all) << bits |
+           ((uint32_t)y & all);
+}
+#define PACK(type, bits, is_signed)                                                                \
+    OP3(pack_##type, uint32_t, int32_t, int32_t, uint32_t,                                         \
+        packed(a[l], b[l], c[l], bits, is_signed))
+PACK(u2, 2, false)
+PACK(s2, 2, true)
+PACK(u4, 4, false)
+PACK(s4, 4, true)
+PACK(u8, 8, false)
+PACK(s8, 8, true)
+PACK(u16, 16, false)
+PACK(s16, 16, true)
+SELECTOR(cvt_pack)
+{
+    return T0 == PTX_T_u16 ? pack_u16 : pack_s16;
+}
+SELECTOR(cvt_pack_onto)
+{
+    switch (T0) {
+    case PTX_T_u2: return pack_u2;
+    case PTX_T_s2: return pack_s2;
+    case PTX_T_u4: return pack_u4;
+    case PTX_T_s4: return pack_s4;
+    case PTX_T_u8: return pack_u8;
+    default: return pack_s8;
+    }
+}

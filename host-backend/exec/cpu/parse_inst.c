@@ -58,10 +58,15 @@ static bool mods_subset(const struct ptx_mods *a, const struct ptx_mods *b)
     return true;
 }
 
+static uint32_t types_wanted(const struct ptx_op_info *info)
+{
+    return info->types[2] ? 3 : info->types[1] ? 2 : info->types[0] ? 1 : 0;
+}
+
 /* The reason why a row does not take these suffixes, or NULL. */
 static const char *row_refuses(const struct ptx_op_info *info, const struct suffixes *s)
 {
-    uint32_t want = info->types[2] ? 3 : info->types[1] ? 2 : info->types[0] ? 1 : 0;
+    uint32_t want = types_wanted(info);
 
     if (info->flags & PTX_F_REFUSE)
         return info->signature;
@@ -206,6 +211,10 @@ static bool parse_vector(struct ptx_parser *p, struct ptx_operand *operand, uint
 static bool parse_operand(struct ptx_parser *p, struct ptx_operand *operand, uint32_t depth)
 {
     memset(operand, 0, sizeof(*operand));
+    if (p->parts_allowed && ptx_is_punct(p, '-') && p->ahead.kind == PTX_TOK_NAME) {
+        ptx_next(p);
+        operand->parts.minus = true;
+    }
     if (depth > 2)
         return ptx_error(p, p->tok.line, "operands nested too deeply");
     if (ptx_take_punct(p, '['))
@@ -708,6 +717,29 @@ static bool parse_rest(struct ptx_parser *p, struct ptx_inst *inst)
     }
 }
 
+/* The row of the mnemonic whose first row is `first`; PTX_OP_COUNT if there is none. */
+static enum ptx_opcode row_find(enum ptx_opcode first, const struct suffixes *s)
+{
+    const struct ptx_op_info *info;
+    enum ptx_opcode found = PTX_OP_COUNT;
+
+    for (enum ptx_opcode op = first; op < PTX_OP_COUNT; op++) {
+        info = ptx_op_info(op);
+        if (strcmp(info->name, ptx_op_info(first)->name))
+            break;
+        if (found != PTX_OP_COUNT &&
+            memcmp(&info->need, &ptx_op_info(found)->need, sizeof(info->need)))
+            break;
+        if (!mods_subset(&info->need, &s->mods))
+            continue;
+        if (types_wanted(info) == s->type_count)
+            return op;
+        if (found == PTX_OP_COUNT)
+            found = op;
+    }
+    return found;
+}
+
 bool ptx_parse_instruction(struct ptx_parser *p, uint32_t guard, bool guard_negate)
 {
     struct suffixes s = {.type_count = 0};
@@ -726,14 +758,8 @@ bool ptx_parse_instruction(struct ptx_parser *p, uint32_t guard, bool guard_nega
         return ptx_error(p, line, "expected an instruction near '%s'", s.text);
     if (!parse_suffixes(p, &s, &unknown))
         reason = "a suffix that is not known";
-    for (op = first; op < PTX_OP_COUNT && !strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name);
-         op++)
-        if (mods_subset(&ptx_op_info(op)->need, &s.mods))
-            break;
-    if (first != PTX_OP_COUNT &&
-        (op == PTX_OP_COUNT || strcmp(ptx_op_info(op)->name, ptx_op_info(first)->name)))
-        op = PTX_OP_COUNT;
-    else if (first != PTX_OP_COUNT && (!unknown || (ptx_op_info(op)->flags & PTX_F_REFUSE)))
+    op = row_find(first, &s);
+    if (op != PTX_OP_COUNT && (!unknown || (ptx_op_info(op)->flags & PTX_F_REFUSE)))
         reason = row_refuses(ptx_op_info(op), &s);
     if (first == PTX_OP_COUNT || op == PTX_OP_COUNT || reason) {
         ptx_unsupported(p, line, "'%s': %s", s.text, reason ? reason : "it is not known");

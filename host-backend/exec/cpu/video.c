@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * SIMD video instructions: syntax and checks (PTX ISA "SIMD Video Instructions"). The operations are in
- * ops_video.c.
+ * ops_video.c; video_scalar.c has the scalar ones.
  *
  * Two lanes of 16 bits (.h) or four of 8 (.b). A source register may say which parts of the pair b:a its lanes
  * take (.h32: the halves of b), the destination which lanes are touched. Without that a takes its own parts, b
@@ -45,7 +45,7 @@ static bool is_compare(const struct ptx_inst *inst)
     return inst->op == PTX_OP_vset2 || inst->op == PTX_OP_vset4;
 }
 
-static uint32_t compare_count(const struct ptx_inst *inst, enum ptx_video_compare *last)
+uint32_t ptx_video_compares(const struct ptx_inst *inst, enum ptx_video_compare *last)
 {
     static const enum ptx_mod mods[] = {
         [PTX_VIDEO_EQ] = PTX_M_eq, [PTX_VIDEO_NE] = PTX_M_ne, [PTX_VIDEO_LT] = PTX_M_lt,
@@ -68,6 +68,11 @@ const char *ptx_video_refuses(const struct ptx_inst *inst)
     char unit = lanes == 2 ? 'h' : 'b';
     enum ptx_video_compare compare;
 
+    if (ptx_video_is_scalar(inst))
+        return ptx_scalar_refuses(inst);
+    for (uint32_t k = 0; k < 4; k++)
+        if (o[k].parts.minus)
+            return "only vmad negates a source";
     for (uint32_t k = 0; k < 4; k++)
         if (o[k].parts.count && o[k].parts.unit != unit)
             return lanes == 2 ? "expected half-words (.h)" : "expected bytes (.b)";
@@ -81,7 +86,7 @@ const char *ptx_video_refuses(const struct ptx_inst *inst)
             return "the destination's lanes must exist and go down from left to right";
     if (ptx_mods_has(&inst->mods, PTX_M_sat) && ptx_mods_has(&inst->mods, PTX_M_add_))
         return ".sat does not go with .add";
-    if (is_compare(inst) && compare_count(inst, &compare) != 1)
+    if (is_compare(inst) && ptx_video_compares(inst, &compare) != 1)
         return "expected one comparison";
     return NULL;
 }
@@ -100,9 +105,11 @@ uint64_t ptx_video_immediate(const struct ptx_inst *inst)
     const struct ptx_operand *o = inst->operands;
     uint32_t lanes = lanes_of(inst), mask = 0, types = is_compare(inst) ? 0 : 1;
     enum ptx_video_compare compare = PTX_VIDEO_EQ;
-    uint64_t imm = pick(&o[1], lanes, 0) << PTX_VIDEO_PICK_A | pick(&o[2], lanes, lanes)
-                                                                   << PTX_VIDEO_PICK_B;
+    uint64_t imm;
 
+    if (ptx_video_is_scalar(inst))
+        return ptx_scalar_immediate(inst);
+    imm = pick(&o[1], lanes, 0) << PTX_VIDEO_PICK_A | pick(&o[2], lanes, lanes) << PTX_VIDEO_PICK_B;
     for (uint32_t k = 0; k < o[0].parts.count; k++)
         mask |= 1u << o[0].parts.at[k];
     imm |= (uint64_t)(mask ? mask : (1u << lanes) - 1) << PTX_VIDEO_MASK;
@@ -111,6 +118,6 @@ uint64_t ptx_video_immediate(const struct ptx_inst *inst)
     imm |= ptx_type_is_signed(inst->types[types + 1]) ? PTX_VIDEO_SIGNED_B : 0;
     imm |= ptx_mods_has(&inst->mods, PTX_M_sat) ? PTX_VIDEO_SAT : 0;
     imm |= ptx_mods_has(&inst->mods, PTX_M_add_) ? PTX_VIDEO_ADD : 0;
-    compare_count(inst, &compare);
+    ptx_video_compares(inst, &compare);
     return imm | (uint64_t)compare << PTX_VIDEO_COMPARE;
 }

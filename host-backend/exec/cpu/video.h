@@ -21,6 +21,38 @@
 #define PTX_VIDEO_ADD      (1ull << 40)
 #define PTX_VIDEO_COMPARE  48u /* enum ptx_video_compare, of vset2 and vset4 */
 
+/* The same of the scalar ones: one part of each register (enum ptx_scalar_part). */
+#define PTX_SCALAR_PART_A    0u
+#define PTX_SCALAR_PART_B    4u
+#define PTX_SCALAR_PART_D    8u
+#define PTX_SCALAR_SECOND    12u /* enum ptx_scalar_second */
+#define PTX_SCALAR_SHIFT     16u /* of vmad: 0, 7 or 15 */
+#define PTX_SCALAR_SIGNED_A  (1ull << 20)
+#define PTX_SCALAR_SIGNED_B  (1ull << 21)
+#define PTX_SCALAR_SIGNED_D  (1ull << 22)
+#define PTX_SCALAR_SAT       (1ull << 23)
+#define PTX_SCALAR_WRAP      (1ull << 24) /* of vshl, vshr */
+#define PTX_SCALAR_PLUS_ONE  (1ull << 25) /* of vmad, like the next two */
+#define PTX_SCALAR_MINUS_AB  (1ull << 26)
+#define PTX_SCALAR_MINUS_C   (1ull << 27)
+
+enum ptx_scalar_part {
+    PTX_PART_ALL,
+    PTX_PART_B0,
+    PTX_PART_B1,
+    PTX_PART_B2,
+    PTX_PART_B3,
+    PTX_PART_H0,
+    PTX_PART_H1,
+};
+
+enum ptx_scalar_second {
+    PTX_SECOND_NONE,
+    PTX_SECOND_ADD,
+    PTX_SECOND_MIN,
+    PTX_SECOND_MAX,
+};
+
 enum ptx_video_compare {
     PTX_VIDEO_EQ,
     PTX_VIDEO_NE,
@@ -37,5 +69,12 @@ __attribute__((warn_unused_result)) bool ptx_video_parts(struct ptx_parser *p,
 const char *ptx_video_refuses(const struct ptx_inst *inst);
 /* The immediate of an instruction that ptx_video_refuses() has nothing against. */
 uint64_t ptx_video_immediate(const struct ptx_inst *inst);
+/* How many comparisons the modifiers name, and the last of them. */
+uint32_t ptx_video_compares(const struct ptx_inst *inst, enum ptx_video_compare *last);
+
+/* video_scalar.c: the same for the scalar ones, to which ptx_video_refuses() and ptx_video_immediate() hand over. */
+bool ptx_video_is_scalar(const struct ptx_inst *inst);
+const char *ptx_scalar_refuses(const struct ptx_inst *inst);
+uint64_t ptx_scalar_immediate(const struct ptx_inst *inst);
 
 #endif
