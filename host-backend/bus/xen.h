@@ -41,7 +41,7 @@ struct vgpu_xen_ops {
 struct vgpu_xen_stats {
     uint64_t config; /* requests, by kind */
     uint64_t mmio;
-    uint64_t strings; /* of mmio: with data in memory */
+    uint64_t strings; /* of both: with data in memory */
     uint64_t maps;    /* guest pages mapped */
 };
 

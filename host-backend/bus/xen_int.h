@@ -60,7 +60,8 @@ struct vgpu_xen {
     struct vgpu_msix *msix;
     const struct vgpu_xen_ops *ops;
     void *opaque;
-    bool master; /* the guest lets the device write: messages, and DMA */
+    bool master;  /* the guest lets the device write: messages, and DMA */
+    bool changed; /* by the request being served: something that a successor must know */
     struct xen_bar bars[XEN_BARS];
     struct xen_page cache[XEN_CACHE_SETS];
     struct vgpu_xen_stats stats;

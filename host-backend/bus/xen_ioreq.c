@@ -118,25 +118,25 @@ static bool size_valid(uint32_t size, uint32_t max)
     return size && size <= max && !(size & (size - 1));
 }
 
-static void config_access(struct vgpu_xen *xen, ioreq_t *req)
+static uint64_t config_read(struct vgpu_xen *xen, uint64_t addr, uint32_t size)
 {
-    uint32_t offset = (uint32_t)req->addr;
-    uint64_t value = ~0ull;
+    uint32_t offset = (uint32_t)addr; /* above it, the function: ours */
+    uint64_t value = 0;
 
-    xen->stats.config++;
-    if (!size_valid(req->size, 4) || offset > VGPU_CONFIG_BYTES - req->size) {
-        req->data = value;
+    if (offset > VGPU_CONFIG_BYTES - size)
+        return ~0ull;
+    vgpu_dev_config_read(xen->dev, offset, &value, size);
+    return value;
+}
+
+static void config_write(struct vgpu_xen *xen, uint64_t addr, uint32_t size, uint64_t value)
+{
+    uint32_t offset = (uint32_t)addr;
+
+    if (offset > VGPU_CONFIG_BYTES - size)
         return;
-    }
-    if (req->dir == IOREQ_WRITE) {
-        vgpu_dev_config_write(xen->dev, offset, &req->data, req->size);
-        bars_update(xen);
-        xen_state_save(xen);
-        return;
-    }
-    value = 0;
-    vgpu_dev_config_read(xen->dev, offset, &value, req->size);
-    req->data = value;
+    vgpu_dev_config_write(xen->dev, offset, &value, size);
+    xen->changed = true;
 }
 
 static const struct xen_bar *bar_of(const struct vgpu_xen *xen, uint64_t addr, uint32_t size)
@@ -170,9 +170,23 @@ static void mmio_write(struct vgpu_xen *xen, uint64_t addr, uint32_t size, uint6
         return;
     vgpu_dev_bar_write(xen->dev, bar->bar, addr - bar->at, &value, size, &doorbell);
     if (bar->bar == VGPU_BAR_MSIX)
-        xen_state_save(xen);
+        xen->changed = true;
     if (doorbell != UINT32_MAX)
         xen->ops->doorbell(xen->opaque, doorbell);
+}
+
+static uint64_t step_read(struct vgpu_xen *xen, const ioreq_t *req, uint64_t addr)
+{
+    return req->type == IOREQ_TYPE_PCI_CONFIG ? config_read(xen, addr, req->size)
+                                              : mmio_read(xen, addr, req->size);
+}
+
+static void step_write(struct vgpu_xen *xen, const ioreq_t *req, uint64_t addr, uint64_t value)
+{
+    if (req->type == IOREQ_TYPE_PCI_CONFIG)
+        config_write(xen, addr, req->size, value);
+    else
+        mmio_write(xen, addr, req->size, value);
 }
 
 /* One of a string instruction's steps; its data are at an address in guest memory. */
@@ -182,46 +196,65 @@ static int string_step(struct vgpu_xen *xen, const ioreq_t *req, uint64_t addr, 
     int ret;
 
     if (req->dir == IOREQ_READ) {
-        value = mmio_read(xen, addr, req->size);
+        value = step_read(xen, req, addr);
         return xen_memory_write(xen, data, &value, req->size);
     }
     ret = xen_memory_read(xen, data, &value, req->size);
     if (!ret)
-        mmio_write(xen, addr, req->size, value);
+        step_write(xen, req, addr, value);
     return ret;
 }
 
-static void mmio_access(struct vgpu_xen *xen, ioreq_t *req)
+static void string_access(struct vgpu_xen *xen, const ioreq_t *req, uint64_t step, uint64_t move)
+{
+    xen->stats.strings++;
+    for (uint32_t i = 0; i < req->count; i++) {
+        if (string_step(xen, req, req->addr + move * i, req->data + step * i)) {
+            xen_log(xen, VGPU_DEV_LOG_WARN, "string access: no memory at %#llx",
+                    (unsigned long long)(req->data + step * i));
+            return;
+        }
+    }
+}
+
+static void access_serve(struct vgpu_xen *xen, ioreq_t *req, uint32_t max_size)
 {
     uint64_t step = req->df ? -(uint64_t)req->size : req->size;
+    /* config space is reached through a port, which stays where it is while memory goes on */
+    uint64_t move = req->type == IOREQ_TYPE_PCI_CONFIG ? 0 : step;
 
-    xen->stats.mmio++;
-    if (!size_valid(req->size, 8) || req->count > MAX_REPEATS) {
+    if (!size_valid(req->size, max_size) || req->count > MAX_REPEATS) {
         xen_log(xen, VGPU_DEV_LOG_WARN, "access of %u bytes, %u times, is none of Xen's", req->size,
                 req->count);
         if (req->dir == IOREQ_READ && !req->data_is_ptr)
             req->data = ~0ull;
-        return;
-    }
-    if (req->data_is_ptr) {
-        xen->stats.strings++;
-        for (uint32_t i = 0; i < req->count; i++) {
-            if (string_step(xen, req, req->addr + step * i, req->data + step * i)) {
-                xen_log(xen, VGPU_DEV_LOG_WARN, "string access: no memory at %#llx",
-                        (unsigned long long)(req->data + step * i));
-                return;
-            }
-        }
+    } else if (req->data_is_ptr) {
+        string_access(xen, req, step, move);
     } else if (req->dir == IOREQ_READ) {
-        req->data = mmio_read(xen, req->addr, req->size);
+        req->data = step_read(xen, req, req->addr);
     } else {
         for (uint32_t i = 0; i < req->count; i++)
-            mmio_write(xen, req->addr + step * i, req->size, req->data);
+            step_write(xen, req, req->addr + move * i, req->data);
     }
+}
+
+static void config_access(struct vgpu_xen *xen, ioreq_t *req)
+{
+    xen->stats.config++;
+    access_serve(xen, req, 4);
+    if (xen->changed)
+        bars_update(xen);
+}
+
+static void mmio_access(struct vgpu_xen *xen, ioreq_t *req)
+{
+    xen->stats.mmio++;
+    access_serve(xen, req, 8);
 }
 
 void xen_serve(struct vgpu_xen *xen, ioreq_t *req)
 {
+    xen->changed = false;
     switch (req->type) {
     case IOREQ_TYPE_PCI_CONFIG: config_access(xen, req); break;
     case IOREQ_TYPE_COPY: mmio_access(xen, req); break;
@@ -230,4 +263,6 @@ void xen_serve(struct vgpu_xen *xen, ioreq_t *req)
         req->data = ~0ull;
         xen_log(xen, VGPU_DEV_LOG_WARN, "request of unknown type %u", req->type);
     }
+    if (xen->changed)
+        xen_state_save(xen);
 }

@@ -187,6 +187,40 @@ START_TEST(string_instructions_are_taken_apart)
 }
 END_TEST
 
+/* A port stays where it is; the data go on. */
+START_TEST(string_instructions_reach_config_space)
+{
+    uint32_t *memory = (uint32_t *)(void *)(fakexen_memory() + 2 * FAKEXEN_PAGE);
+    uint32_t ids = VGPU_PCI_VENDOR_ID | VGPU_PCI_DEVICE_ID << 16, line;
+    struct vgpu_xen_stats before, after;
+    ioreq_t req = string_request((uint64_t)XF_SLOT << 35, 2 * FAKEXEN_PAGE, 3, IOREQ_READ, 0);
+
+    req.type = IOREQ_TYPE_PCI_CONFIG;
+    vgpu_xen_get_stats(xf.xen, &before);
+    xf_access(0, &req); /* rep insl */
+    vgpu_xen_get_stats(xf.xen, &after);
+    ck_assert(memory[0] == ids && memory[1] == ids && memory[2] == ids && !memory[3]);
+    ck_assert_uint_eq(after.strings, before.strings + 1);
+    ck_assert_uint_eq(after.config, before.config + 1);
+    /* rep outsb: the last one stays */
+    memcpy(memory, "\x11\x22\x33", 3);
+    req.addr = (uint64_t)XF_SLOT << 35 | 0x3c;
+    req.dir = IOREQ_WRITE;
+    req.size = 1;
+    xf_access(0, &req);
+    line = xf_config_read(0x3c, 1);
+    ck_assert_uint_eq(line, 0x33);
+    /* rep outsl: a BAR moves, downwards in memory */
+    memory[0] = 0xe8000000;
+    memory[1] = 0xe9000000;
+    req = string_request((uint64_t)XF_SLOT << 35 | 0x10, 2 * FAKEXEN_PAGE + 4, 2, IOREQ_WRITE, 1);
+    req.type = IOREQ_TYPE_PCI_CONFIG;
+    xf_access(0, &req);
+    ck_assert(fakexen_is_ours(0xe8000000) && !fakexen_is_ours(0xe9000000) &&
+              !fakexen_is_ours(REGS));
+}
+END_TEST
+
 START_TEST(a_request_is_of_bounded_length)
 {
     struct vgpu_xen_stats before, after;
@@ -375,6 +409,7 @@ Suite *xen_access_suite(void)
     tcase_add_test(placed, registers_are_read_and_written);
     tcase_add_test(placed, doorbells_arrive);
     tcase_add_test(placed, string_instructions_are_taken_apart);
+    tcase_add_test(placed, string_instructions_reach_config_space);
     tcase_add_test(placed, a_request_is_of_bounded_length);
     tcase_add_test(placed, a_request_of_no_known_type_reads_as_ones);
     tcase_add_test(placed, memory_is_mapped_once_and_given_up_when_told);
