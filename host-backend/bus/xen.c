@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The Xen bus: its life, events and interrupts.  See xen.h.
+ * The Xen bus: opening, events and interrupts.  See xen.h.
  */
 #include <bus/xen_int.h>
 
@@ -11,9 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
-#include <xen/memory.h>
 #include <xen/sys/privcmd.h>
 
 #define PRIVCMD "/dev/xen/privcmd"
@@ -31,7 +29,7 @@ void xen_log(struct vgpu_xen *xen, enum vgpu_dev_log level, const char *fmt, ...
 
 /* ---- Opening ---- */
 
-static int open_failed(const struct vgpu_xen *xen, const char *what, char *why, size_t bytes)
+int xen_failed(const struct vgpu_xen *xen, const char *what, char *why, size_t bytes)
 {
     int err = errno ? errno : EIO;
 
@@ -59,19 +57,19 @@ static int xen_open_handles(struct vgpu_xen *xen, char *why, size_t bytes)
         return ret;
     xen->memory_fd = open(PRIVCMD, O_RDWR | O_CLOEXEC);
     if (xen->memory_fd < 0)
-        return open_failed(xen, PRIVCMD " (is this a Dom0?)", why, bytes);
+        return xen_failed(xen, PRIVCMD " (is this a Dom0?)", why, bytes);
     xen->dm = xen_lib.xendevicemodel_open(NULL, 0);
     if (!xen->dm)
-        return open_failed(xen, "libxendevicemodel", why, bytes);
+        return xen_failed(xen, "libxendevicemodel", why, bytes);
     xen->memory = xen_lib.xenforeignmemory_open(NULL, 0);
     if (!xen->memory)
-        return open_failed(xen, "libxenforeignmemory", why, bytes);
+        return xen_failed(xen, "libxenforeignmemory", why, bytes);
     xen->events = xen_lib.xenevtchn_open(NULL, 0);
     if (!xen->events)
-        return open_failed(xen, "libxenevtchn", why, bytes);
+        return xen_failed(xen, "libxenevtchn", why, bytes);
     /* Fails for what is no HVM domain, too. */
     if (xen_lib.xendevicemodel_nr_vcpus(xen->dm, xen->domid, &vcpus))
-        return open_failed(xen, "not a running HVM domain", why, bytes);
+        return xen_failed(xen, "not a running HVM domain", why, bytes);
     if (!vcpus || vcpus > XEN_MAX_VCPUS) {
         snprintf(why, bytes, "domain %u has %u vCPUs, allowed are 1 to %u", xen->domid, vcpus,
                  XEN_MAX_VCPUS);
@@ -79,7 +77,7 @@ static int xen_open_handles(struct vgpu_xen *xen, char *why, size_t bytes)
     }
     xen->vcpus = vcpus;
     if (xen_narrow(xen))
-        return open_failed(xen, "narrowing the handles to it", why, bytes);
+        return xen_failed(xen, "narrowing the handles to it", why, bytes);
     return 0;
 }
 
@@ -107,114 +105,12 @@ int vgpu_xen_open(uint32_t domid, uint32_t slot, struct vgpu_xen **out, char *wh
     return 0;
 }
 
-/* ---- Attaching ---- */
-
-static int xen_map_requests(struct vgpu_xen *xen)
-{
-    void *page = NULL;
-
-    xen->resource = xen_lib.xenforeignmemory_map_resource(
-        xen->memory, xen->domid, XENMEM_resource_ioreq_server, xen->server,
-        XENMEM_resource_ioreq_server_frame_ioreq(0), 1, &page, PROT_READ | PROT_WRITE, 0);
-    xen->requests = page;
-    return xen->resource ? 0 : -1;
-}
-
-/* Ports exist once the server is enabled; requests that come before are seen at binding.  One
- * that a predecessor was about to serve begins anew. */
-static int xen_bind_events(struct vgpu_xen *xen)
-{
-    for (uint32_t i = 0; i < xen->vcpus; i++) {
-        int port = xen_lib.xenevtchn_bind_interdomain(xen->events, xen->domid,
-                                                      xen->requests->vcpu_ioreq[i].vp_eport);
-
-        if (port < 0)
-            return -1;
-        xen->ports[i] = (evtchn_port_t)port;
-        if (xen->requests->vcpu_ioreq[i].state == STATE_IOREQ_INPROCESS)
-            xen->requests->vcpu_ioreq[i].state = STATE_IOREQ_READY;
-    }
-    return 0;
-}
-
-static void xen_deliver(void *opaque, unsigned int vector, uint64_t addr, uint32_t data)
-{
-    struct vgpu_xen *xen = opaque;
-
-    /* A message is a write of the device's. */
-    if (!xen->master)
-        return;
-    if (xen_lib.xendevicemodel_inject_msi(xen->dm, xen->domid, addr, data))
-        xen_log(xen, VGPU_DEV_LOG_WARN, "vector %u: message %#x to %#llx was not delivered: %s",
-                vector, data, (unsigned long long)addr, strerror(errno));
-}
-
-int vgpu_xen_attach(struct vgpu_xen *xen, struct vgpu_dev *dev, const struct vgpu_xen_ops *ops,
-                    void *opaque, int state_fd, char *why, size_t bytes)
-{
-    bool adopted;
-
-    xen->state_fd = state_fd;
-    xen->ops = ops;
-    xen->opaque = opaque;
-    xen->dev = dev;
-    adopted = xen_state_adopt(xen);
-    if (!adopted && xen_lib.xendevicemodel_create_ioreq_server(
-                        xen->dm, xen->domid, HVM_IOREQSRV_BUFIOREQ_OFF, &xen->server))
-        return open_failed(xen, "registering an ioreq server", why, bytes);
-    xen->stage = XEN_CREATED;
-    if (!adopted)
-        xen_state_save(xen);
-    if (xen_map_requests(xen))
-        return open_failed(xen, "mapping the request page", why, bytes);
-    xen->stage = XEN_MAPPED;
-    if (xen_lib.xendevicemodel_map_pcidev_to_ioreq_server(xen->dm, xen->domid, xen->server, 0, 0,
-                                                          (uint8_t)xen->slot, 0) &&
-        !(adopted && errno == EEXIST))
-        return open_failed(xen, "taking its PCI slot", why, bytes);
-    xen->stage = XEN_PLACED;
-    xen->msix = vgpu_msix_create(xen_deliver, xen);
-    if (!xen->msix) {
-        errno = ENOMEM;
-        return open_failed(xen, "MSI-X table", why, bytes);
-    }
-    vgpu_dev_attach_msix(dev, xen->msix);
-    if (adopted) {
-        xen_state_restore(xen);
-        xen_bars_adopt(xen);
-        xen_log(xen, VGPU_DEV_LOG_INFO, "takes the domain over from a process that died");
-    }
-    if (xen_lib.xendevicemodel_set_ioreq_server_state(xen->dm, xen->domid, xen->server, 1))
-        return open_failed(xen, "enabling the ioreq server", why, bytes);
-    xen->stage = XEN_ENABLED;
-    if (xen_bind_events(xen))
-        return open_failed(xen, "binding its event channels", why, bytes);
-    return 0;
-}
-
+/* Ports are closed with their handle. */
 void vgpu_xen_destroy(struct vgpu_xen *xen)
 {
     if (!xen)
         return;
-    /* The domain may be gone already: then these fail, and nothing is left to undo. */
-    if (xen->stage >= XEN_ENABLED)
-        xen_lib.xendevicemodel_set_ioreq_server_state(xen->dm, xen->domid, xen->server, 0);
-    if (xen->stage >= XEN_PLACED) {
-        xen_bars_unmap(xen);
-        xen_lib.xendevicemodel_unmap_pcidev_from_ioreq_server(xen->dm, xen->domid, xen->server, 0,
-                                                              0, (uint8_t)xen->slot, 0);
-    }
-    if (xen->msix) {
-        vgpu_dev_attach_msix(xen->dev, NULL);
-        vgpu_msix_destroy(xen->msix);
-    }
-    xen_cache_drop(xen);
-    if (xen->stage >= XEN_MAPPED)
-        xen_lib.xenforeignmemory_unmap_resource(xen->memory, xen->resource);
-    if (xen->stage >= XEN_CREATED) {
-        xen_state_clear(xen);
-        xen_lib.xendevicemodel_destroy_ioreq_server(xen->dm, xen->domid, xen->server);
-    }
+    xen_detach(xen);
     if (xen->events)
         xen_lib.xenevtchn_close(xen->events);
     if (xen->memory)
@@ -243,13 +139,17 @@ void vgpu_xen_get_stats(const struct vgpu_xen *xen, struct vgpu_xen_stats *stats
     *stats = xen->stats;
 }
 
-/* One slot: a private copy is served, and only the answer goes back. */
-static int xen_take(struct vgpu_xen *xen, uint32_t vcpu)
+/*
+ * One slot: a private copy is served, and only the answer goes back.  A request that is being
+ * served already was left by a predecessor that died over it, and begins anew; its state does not go
+ * back, since Xen lets a domain crash whose requests do.
+ */
+int xen_take(struct vgpu_xen *xen, uint32_t vcpu)
 {
     ioreq_t *slot = &xen->requests->vcpu_ioreq[vcpu];
     ioreq_t req;
 
-    if (slot->state != STATE_IOREQ_READY)
+    if (slot->state != STATE_IOREQ_READY && slot->state != STATE_IOREQ_INPROCESS)
         return 0;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     req = *slot;
@@ -269,7 +169,7 @@ int vgpu_xen_receive(struct vgpu_xen *xen)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     if (xen_lib.xenevtchn_unmask(xen->events, (evtchn_port_t)port))
         return -errno;
-    for (uint32_t i = 0; i < xen->vcpus; i++) {
+    for (uint32_t i = 0; i < xen->bound; i++) {
         if (xen->ports[i] == (evtchn_port_t)port)
             return xen_take(xen, i);
     }
@@ -284,6 +184,18 @@ int vgpu_xen_check(struct vgpu_xen *xen)
                                                         NULL, NULL)
                ? -ESRCH
                : 0;
+}
+
+void xen_deliver(void *opaque, unsigned int vector, uint64_t addr, uint32_t data)
+{
+    struct vgpu_xen *xen = opaque;
+
+    /* A message is a write of the device's. */
+    if (!xen->master)
+        return;
+    if (xen_lib.xendevicemodel_inject_msi(xen->dm, xen->domid, addr, data))
+        xen_log(xen, VGPU_DEV_LOG_WARN, "vector %u: message %#x to %#llx was not delivered: %s",
+                vector, data, (unsigned long long)addr, strerror(errno));
 }
 
 /*

@@ -13,7 +13,8 @@
  *
  * Order of life.  open() needs root, and narrows all handles to that domain: they can do nothing
  * to any other from then on.  attach() runs without privileges and registers the server, which
- * must be done before the guest's firmware scans the bus.  Each step that was done is undone by destroy(), in reverse.
+ * must be done before the guest's firmware scans the bus.  Each step that was done is undone, in
+ * reverse, when a later one fails, and by destroy().  No vCPU is left waiting: see xen_attach.c.
  *
  * Guest memory is mapped page by page as the device asks for it, and kept in a cache, which an
  * INVALIDATE from Xen (the guest's memory changed) empties.  Exec processes map for themselves,
@@ -48,12 +49,14 @@ struct vgpu_xen_stats {
 /* 0 with *out, or -errno with one line in `why`. */
 VGPU_MUST_CHECK int vgpu_xen_open(uint32_t domid, uint32_t slot, struct vgpu_xen **out, char *why,
                                   size_t why_bytes);
-/* state_fd: a file for what a successor needs if this process is killed, from offset 4096 on; it
- * stays the caller's, and open.  Takes over from the predecessor that left its state there. */
+/* 0, or -errno with one line in `why`: then it has left nothing in the domain.
+ * state_fd: a file for what a successor needs if this process is killed, from offset 4096 on; it
+ * stays the caller's, and open.  Takes over from the predecessor that left its state there; if that
+ * fails, the domain waits for another, except where the server isn't one of ours. */
 VGPU_MUST_CHECK int vgpu_xen_attach(struct vgpu_xen *xen, struct vgpu_dev *dev,
                                     const struct vgpu_xen_ops *ops, void *opaque, int state_fd,
                                     char *why, size_t why_bytes);
-/* Detaches, too.  NULL is allowed. */
+/* Detaches, too: reads that wait become all ones, writes are dropped.  NULL is allowed. */
 void vgpu_xen_destroy(struct vgpu_xen *xen);
 
 /* Readable when vgpu_xen_receive() has something to do. */

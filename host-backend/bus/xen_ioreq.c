@@ -55,10 +55,21 @@ static uint64_t bar_wanted(struct vgpu_xen *xen, const struct xen_bar *bar)
     return at;
 }
 
+static int range_map(struct vgpu_xen *xen, const struct xen_bar *bar, uint64_t at)
+{
+    return xen_lib.xendevicemodel_map_io_range_to_ioreq_server(xen->dm, xen->domid, xen->server, 1,
+                                                               at, at + bar->bytes - 1);
+}
+
+static int range_unmap(struct vgpu_xen *xen, const struct xen_bar *bar, uint64_t at)
+{
+    return xen_lib.xendevicemodel_unmap_io_range_from_ioreq_server(xen->dm, xen->domid, xen->server,
+                                                                   1, at, at + bar->bytes - 1);
+}
+
 static void bar_unmap(struct vgpu_xen *xen, struct xen_bar *bar)
 {
-    if (bar->at && xen_lib.xendevicemodel_unmap_io_range_from_ioreq_server(
-                       xen->dm, xen->domid, xen->server, 1, bar->at, bar->at + bar->bytes - 1))
+    if (bar->at && range_unmap(xen, bar, bar->at))
         xen_log(xen, VGPU_DEV_LOG_DEBUG, "BAR %u stays at %#llx: %s", bar->bar,
                 (unsigned long long)bar->at, strerror(errno));
     bar->at = 0;
@@ -67,8 +78,7 @@ static void bar_unmap(struct vgpu_xen *xen, struct xen_bar *bar)
 /* Tried again at each write of config space, since what is in its way may go; told once. */
 static void bar_map(struct vgpu_xen *xen, struct xen_bar *bar, uint64_t at)
 {
-    if (!xen_lib.xendevicemodel_map_io_range_to_ioreq_server(xen->dm, xen->domid, xen->server, 1,
-                                                             at, at + bar->bytes - 1)) {
+    if (!range_map(xen, bar, at)) {
         bar->at = at;
         bar->refused = 0;
         return;
@@ -83,25 +93,53 @@ static void bar_map(struct vgpu_xen *xen, struct xen_bar *bar, uint64_t at)
 static void bars_update(struct vgpu_xen *xen)
 {
     uint64_t wanted[XEN_BARS];
+    bool moves = false;
 
     xen->master = config_read32(xen, CONFIG_COMMAND) & COMMAND_MASTER;
     for (unsigned int i = 0; i < XEN_BARS; i++) {
         wanted[i] = bar_wanted(xen, &xen->bars[i]);
+        xen->bars[i].next = xen->bars[i].at != wanted[i] ? wanted[i] : 0;
+        moves |= xen->bars[i].next != 0;
+    }
+    /* what goes needs no note of its own: the place is in the state already */
+    if (moves)
+        xen_state_save(xen);
+    for (unsigned int i = 0; i < XEN_BARS; i++) {
         if (xen->bars[i].at != wanted[i])
             bar_unmap(xen, &xen->bars[i]);
     }
     for (unsigned int i = 0; i < XEN_BARS; i++) {
         if (wanted[i] && xen->bars[i].at != wanted[i])
             bar_map(xen, &xen->bars[i], wanted[i]);
+        xen->bars[i].next = 0;
     }
 }
 
-/* They are where the predecessor had them. */
+/*
+ * The predecessor may have died between any two of its calls.  Where a BAR moved, Xen may have it at
+ * either place or at none: both go.  One that did not move stays where it is without a
+ * gap, since the guest may be using it; Xen is asked for it all the same, and refuses what is there.
+ */
 void xen_bars_adopt(struct vgpu_xen *xen)
 {
-    xen->master = config_read32(xen, CONFIG_COMMAND) & COMMAND_MASTER;
-    for (unsigned int i = 0; i < XEN_BARS; i++)
-        xen->bars[i].at = bar_wanted(xen, &xen->bars[i]);
+    for (unsigned int i = 0; i < XEN_BARS; i++) {
+        struct xen_bar *bar = &xen->bars[i];
+
+        if (bar->at && !bar->next && bar->at == bar_wanted(xen, bar))
+            continue;
+        bar_unmap(xen, bar);
+        if (bar->next && range_unmap(xen, bar, bar->next) && errno != ENOENT)
+            xen_log(xen, VGPU_DEV_LOG_WARN, "BAR %u stays at %#llx: %s", bar->bar,
+                    (unsigned long long)bar->next, strerror(errno));
+    }
+    for (unsigned int i = 0; i < XEN_BARS; i++) {
+        struct xen_bar *bar = &xen->bars[i];
+
+        if (bar->at && range_map(xen, bar, bar->at) && errno != EEXIST)
+            bar->at = 0; /* and is tried again below, with a message */
+    }
+    bars_update(xen);
+    xen_state_save(xen);
 }
 
 void xen_bars_unmap(struct vgpu_xen *xen)
@@ -123,7 +161,7 @@ static uint64_t config_read(struct vgpu_xen *xen, uint64_t addr, uint32_t size)
     uint32_t offset = (uint32_t)addr; /* above it, the function: ours */
     uint64_t value = 0;
 
-    if (offset > VGPU_CONFIG_BYTES - size)
+    if (xen->leaving || offset > VGPU_CONFIG_BYTES - size)
         return ~0ull;
     vgpu_dev_config_read(xen->dev, offset, &value, size);
     return value;
@@ -133,7 +171,7 @@ static void config_write(struct vgpu_xen *xen, uint64_t addr, uint32_t size, uin
 {
     uint32_t offset = (uint32_t)addr;
 
-    if (offset > VGPU_CONFIG_BYTES - size)
+    if (xen->leaving || offset > VGPU_CONFIG_BYTES - size)
         return;
     vgpu_dev_config_write(xen->dev, offset, &value, size);
     xen->changed = true;

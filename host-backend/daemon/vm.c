@@ -378,6 +378,7 @@ int vgpu_vm_main(void)
     ret = vm_start(vm, parent);
     if (ret) {
         vgpu_log(VGPU_LOG_ERROR, "vm process can't start: %s", strerror(-ret));
+        vm_xen_close(vm); /* a domain keeps what is registered in it */
         return 1;
     }
     ret = vgpu_loop_run(&vm->loop);

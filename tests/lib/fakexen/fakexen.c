@@ -10,10 +10,22 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct fakexen fakexen;
+struct fakexen fakexen; /* of whole pages, as its alignment makes it */
+
+/* A process that a test forks changes the same domain. */
+static void share(void)
+{
+    static bool shared;
+
+    if (!shared && mmap(&fakexen, sizeof(fakexen), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != &fakexen)
+        abort();
+    shared = true;
+}
 
 void fakexen_start(domid_t domid, unsigned int vcpus)
 {
+    share();
     fakexen_stop();
     fakexen.domid = domid;
     fakexen.vcpus = vcpus;
@@ -57,7 +69,13 @@ bool fakexen_fails(const char *function)
 {
     struct fakexen_count *c = count_of(function);
 
+    if (fakexen.hook)
+        fakexen.hook();
     c->calls++;
+    if (fakexen.later.function && !strcmp(fakexen.later.function, function)) {
+        fakexen.later.function = NULL;
+        fakexen_request(fakexen.later.vcpu, &fakexen.later.req);
+    }
     if (!c->fail_in || --c->fail_in)
         return false;
     errno = c->err;
@@ -70,6 +88,11 @@ void fakexen_fail(const char *function, unsigned int nth, int err)
 
     c->fail_in = nth;
     c->err = err;
+}
+
+void fakexen_on_call(void (*hook)(void))
+{
+    fakexen.hook = hook;
 }
 
 unsigned int fakexen_calls(const char *function)
@@ -91,7 +114,7 @@ void fakexen_view(struct fakexen_view *view)
         view->servers += s->exists;
         for (unsigned int j = 0; s->exists && j < FAKEXEN_RANGES; j++)
             view->ranges += s->ranges[j].used;
-        view->functions += s->exists && s->function_used;
+        view->functions += s->exists && s->functions;
     }
     for (unsigned int i = 0; i < FAKEXEN_PORTS; i++)
         view->ports += fakexen.ports[i].bound;
@@ -104,12 +127,26 @@ void fakexen_killed(void)
         fakexen.ports[i].bound = fakexen.ports[i].masked = false;
     fakexen.view.pages = 0;
     fakexen.view.restricted = false;
+    fakexen.hook = NULL;
 }
 
 void fakexen_domain_dies(void)
 {
     fakexen.dying = true;
     memset(fakexen.servers, 0, sizeof(fakexen.servers));
+    memset(fakexen.in_xen, 0, sizeof(fakexen.in_xen));
+    fakexen.view.hung = 0;
+}
+
+void fakexen_pause(void)
+{
+    fakexen.paused = true;
+}
+
+void fakexen_server_replaced(void)
+{
+    fakexen_server_goes();
+    fakexen.servers[0] = (struct fakexen_server){.exists = true, .enabled = true};
 }
 
 bool fakexen_is_ours(uint64_t addr)
@@ -163,26 +200,56 @@ void fakexen_unmask(unsigned int port)
         event(port);
 }
 
+/* A server that is disabled gets nothing: the access has ended at once. */
 void fakexen_request(unsigned int vcpu, const ioreq_t *req)
 {
     ioreq_t *slot = fakexen_slot(vcpu);
     uint32_t port = slot->vp_eport;
 
+    fakexen.in_xen[vcpu] = (struct fakexen_vcpu){.waits = fakexen.servers[0].enabled,
+                                                 .answered = !fakexen.servers[0].enabled,
+                                                 .data = ~0ull};
+    if (!fakexen.servers[0].enabled)
+        return;
     *slot = *req;
     slot->vp_eport = port;
     slot->state = STATE_IOREQ_READY;
-    fakexen.ports[FAKEXEN_LOCAL + vcpu].notified = false;
     event(FAKEXEN_LOCAL + vcpu);
+}
+
+void fakexen_request_during(const char *function, unsigned int vcpu, const ioreq_t *req)
+{
+    fakexen.later = (struct fakexen_later){.function = function, .vcpu = vcpu, .req = *req};
+}
+
+void fakexen_notified(unsigned int vcpu)
+{
+    struct fakexen_vcpu *v = &fakexen.in_xen[vcpu];
+    ioreq_t *slot = fakexen_slot(vcpu);
+
+    if (!v->waits || slot->state != STATE_IORESP_READY)
+        return;
+    v->waits = false;
+    if (fakexen.paused)
+        return;
+    v->answered = true;
+    v->data = slot->data;
+    slot->state = STATE_IOREQ_NONE;
+}
+
+void fakexen_server_goes(void)
+{
+    for (unsigned int i = 0; i < fakexen.vcpus; i++) {
+        fakexen.view.hung += fakexen.in_xen[i].waits && fakexen_slot(i)->state != STATE_IOREQ_NONE;
+        fakexen.in_xen[i].waits = false;
+    }
 }
 
 bool fakexen_answered(unsigned int vcpu, uint64_t *data)
 {
-    ioreq_t *slot = fakexen_slot(vcpu);
-
-    if (slot->state != STATE_IORESP_READY || !fakexen.ports[FAKEXEN_LOCAL + vcpu].notified)
+    if (!fakexen.in_xen[vcpu].answered)
         return false;
-    *data = slot->data;
-    slot->state = STATE_IOREQ_NONE;
+    *data = fakexen.in_xen[vcpu].data;
     return true;
 }
 

@@ -9,8 +9,12 @@
  * a server of the domain has already is EEXIST, one that it has not is ENOENT, an event channel that is
  * bound already is EINVAL.
  *
+ * A vCPU waits from its request until its slot has an answer and its event channel was signalled, as
+ * in Xen: one that waits when its server is destroyed hangs.  A paused domain's
+ * vCPUs are woken, but fetch nothing.
+ *
  * For error paths and sanitizers only: what a guest sees is tested under the real Xen (tests/xen).
- * One thread; state is reset by fakexen_start().
+ * One thread; state is reset by fakexen_start(), and shared with processes that are forked afterwards.
  */
 #ifndef VGPU_TESTS_FAKEXEN_H
 #define VGPU_TESTS_FAKEXEN_H
@@ -41,6 +45,7 @@ struct fakexen_view {
     unsigned int pages; /* mapped: guest memory and request pages */
     unsigned int ports; /* bound */
     bool enabled;       /* the first server */
+    unsigned int hung;  /* vCPUs that wait for a server that was destroyed */
     bool restricted;    /* all handles are, to the domain */
     unsigned int maps;  /* calls that mapped guest memory */
     unsigned int message_count;
@@ -53,12 +58,14 @@ void fakexen_start(domid_t domid, unsigned int vcpus);
 void fakexen_stop(void);
 /* The nth call of a function from now on (1: the next) fails with this errno. */
 void fakexen_fail(const char *function, unsigned int nth, int err);
+/* Called at the start of each call that can fail, until fakexen_killed(); NULL: nothing is. */
+void fakexen_on_call(void (*hook)(void));
 /* Calls of it since fakexen_start(). */
 unsigned int fakexen_calls(const char *function);
 void fakexen_view(struct fakexen_view *view);
-/* The process that owned the handles was killed: Xen keeps the servers, not the handles. */
+/* The process that owned the handles was killed, or a fork of it: Xen keeps the servers, not the handles. */
 void fakexen_killed(void);
-/* The domain dies: its servers go. */
+/* The domain dies: its servers go, and its vCPUs. */
 void fakexen_domain_dies(void);
 
 /* Is that address some server's? */
@@ -67,6 +74,11 @@ bool fakexen_is_ours(uint64_t addr);
 uint8_t *fakexen_memory(void);
 /* A vCPU makes a request of the first server, and waits for the answer. */
 void fakexen_request(unsigned int vcpu, const ioreq_t *req);
+/* The same in the middle of the next call of this function, before that does anything. */
+void fakexen_request_during(const char *function, unsigned int vcpu, const ioreq_t *req);
+void fakexen_pause(void);
+/* The first server is another one, of the same id, without a function. */
+void fakexen_server_replaced(void);
 /* Has it been answered, and the vCPU woken?  Then *data is what it read. */
 bool fakexen_answered(unsigned int vcpu, uint64_t *data);
 /* The request's slot, to put it into a state by hand. */

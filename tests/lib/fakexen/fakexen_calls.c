@@ -109,6 +109,8 @@ int xendevicemodel_destroy_ioreq_server(xendevicemodel_handle *dm, domid_t domid
 
     if (fakexen_fails(__func__) || !s)
         return -1;
+    if (!id)
+        fakexen_server_goes();
     memset(s, 0, sizeof(*s));
     return 0;
 }
@@ -133,8 +135,8 @@ int xendevicemodel_set_ioreq_server_state(xendevicemodel_handle *dm, domid_t dom
     if (fakexen_fails(__func__) || !s)
         return -1;
     s->enabled = enabled;
-    for (unsigned int i = 0; i < fakexen.vcpus; i++)
-        fakexen_slot(i)->vp_eport = enabled ? FAKEXEN_REMOTE + i : 0;
+    for (unsigned int i = 0; enabled && i < fakexen.vcpus; i++)
+        fakexen_slot(i)->vp_eport = FAKEXEN_REMOTE + i;
     return 0;
 }
 
@@ -192,9 +194,9 @@ int xendevicemodel_map_pcidev_to_ioreq_server(xendevicemodel_handle *dm, domid_t
         return -1;
     if (segment || bus || device > 31 || function)
         return failed(EINVAL);
-    if (s->function_used)
+    if (s->functions & 1u << device)
         return failed(EEXIST);
-    s->function_used = true;
+    s->functions |= 1u << device;
     return 0;
 }
 
@@ -206,9 +208,9 @@ int xendevicemodel_unmap_pcidev_from_ioreq_server(xendevicemodel_handle *dm, dom
 
     if (fakexen_fails(__func__) || !s)
         return -1;
-    if (segment || bus || device > 31 || function || !s->function_used)
+    if (segment || bus || device > 31 || function || !(s->functions & 1u << device))
         return failed(ENOENT);
-    s->function_used = false;
+    s->functions &= ~(1u << device);
     return 0;
 }
 
@@ -380,7 +382,8 @@ int xenevtchn_notify(xenevtchn_handle *events, evtchn_port_t port)
         return -1;
     if (port >= FAKEXEN_PORTS || !fakexen.ports[port].bound)
         return failed(ENXIO);
-    fakexen.ports[port].notified = true;
+    if (port >= FAKEXEN_LOCAL && port < FAKEXEN_STRAY)
+        fakexen_notified(port - FAKEXEN_LOCAL);
     return 0;
 }
 

@@ -24,12 +24,26 @@ struct fakexen_range {
 };
 
 struct fakexen_server {
-    bool exists, enabled, function_used;
+    bool exists, enabled;
+    uint32_t functions; /* a bit for each slot of the bus */
     struct fakexen_range ranges[FAKEXEN_RANGES];
 };
 
 struct fakexen_port {
-    bool bound, masked, latched, notified;
+    bool bound, masked, latched;
+};
+
+/* A vCPU in Xen: from its request until the answer is signalled, and what it read. */
+struct fakexen_vcpu {
+    bool waits, answered;
+    uint64_t data;
+};
+
+/* A request that comes in the middle of a call. */
+struct fakexen_later {
+    const char *function; /* NULL: none */
+    unsigned int vcpu;
+    ioreq_t req;
 };
 
 struct fakexen_count {
@@ -39,7 +53,7 @@ struct fakexen_count {
 };
 
 struct fakexen {
-    bool running, dying;
+    bool running, dying, paused;
     domid_t domid;
     unsigned int vcpus; /* 0: not an HVM domain */
     int memory_file;
@@ -48,6 +62,9 @@ struct fakexen {
     unsigned int handles[FAKEXEN_LIBRARIES];
     struct fakexen_server servers[FAKEXEN_SERVERS];
     struct fakexen_port ports[FAKEXEN_PORTS];
+    struct fakexen_vcpu in_xen[FAKEXEN_VCPUS];
+    struct fakexen_later later;
+    void (*hook)(void);
     struct fakexen_count counts[FAKEXEN_FUNCTIONS + 1];
     struct fakexen_view view; /* the counters; the rest is filled in when asked for */
     uint8_t requests[FAKEXEN_PAGE] __attribute__((aligned(4096)));
@@ -58,5 +75,9 @@ extern struct fakexen fakexen;
 /* Count a call; true: it fails, errno is set. */
 bool fakexen_fails(const char *function);
 void fakexen_unmask(unsigned int port);
+/* The vCPU's event channel was signalled. */
+void fakexen_notified(unsigned int vcpu);
+/* What waits for the server now waits for ever. */
+void fakexen_server_goes(void);
 
 #endif

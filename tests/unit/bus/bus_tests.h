@@ -14,5 +14,6 @@ Suite *vfio_user_bad_suite(void);
 Suite *corpus_suite(void);
 Suite *xen_suite(void);
 Suite *xen_access_suite(void);
+Suite *xen_life_suite(void);
 
 #endif

@@ -6,4 +6,4 @@
 #include "bus_tests.h"
 
 VGPU_UNIT_MAIN(dma_suite, irqs_suite, vfio_user_suite, vfio_user_bad_suite, corpus_suite, xen_suite,
-               xen_access_suite)
+               xen_access_suite, xen_life_suite)

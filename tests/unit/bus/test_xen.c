@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The Xen bus: opening, attaching and what fails on the way, a successor, the domain's end.  On the fake of
- * Xen's libraries; tests/xen does the same under a real Xen.
+ * The Xen bus: opening, attaching and what fails on the way, the domain's end.  On the fake of Xen's
+ * libraries; tests/xen does the same under a real Xen.
  */
 #include "bus_tests.h"
 #include "xen_fixture.h"
@@ -15,23 +15,16 @@
 
 /* ---- What fails ---- */
 
-static void expect_why(int ret, int expected, const char *part)
-{
-    ck_assert_int_eq(ret, expected);
-    unit_check(strstr(xf.why, part), "\"%s\" does not say \"%s\"", xf.why, part);
-    unit_check(!strchr(xf.why, '\n'), "more than a line: %s", xf.why);
-}
-
 START_TEST(says_why_a_domain_cannot_be_opened)
 {
     xf.no_libraries = true;
-    expect_why(xf_open(), -ENOENT, "libxendevicemodel.so.1");
+    xf_expect_why(xf_open(), -ENOENT, "libxendevicemodel.so.1");
     xf.no_libraries = false;
     xf.privcmd_errno = ENOENT;
-    expect_why(xf_open(), -ENOENT, "domain 7: /dev/xen/privcmd (is this a Dom0?): No such file");
+    xf_expect_why(xf_open(), -ENOENT, "domain 7: /dev/xen/privcmd (is this a Dom0?): No such file");
     xf.privcmd_errno = 0;
     xf.restrict_errno = ENOTTY;
-    expect_why(xf_open(), -ENOTTY, "domain 7: narrowing the handles");
+    xf_expect_why(xf_open(), -ENOTTY, "domain 7: narrowing the handles");
     xf.restrict_errno = 0;
     ck_assert_int_eq(xf_open(), 0);
 }
@@ -40,11 +33,11 @@ END_TEST
 START_TEST(serves_hvm_domains_of_a_size_that_it_can)
 {
     fakexen_start(XF_DOMAIN, 0);
-    expect_why(xf_open(), -EINVAL, "domain 7: not a running HVM domain");
+    xf_expect_why(xf_open(), -EINVAL, "domain 7: not a running HVM domain");
     fakexen_start(XF_DOMAIN + 1, 1);
-    expect_why(xf_open(), -ESRCH, "domain 7: not a running HVM domain: No such process");
+    xf_expect_why(xf_open(), -ESRCH, "domain 7: not a running HVM domain: No such process");
     fakexen_start(XF_DOMAIN, 129);
-    expect_why(xf_open(), -ERANGE, "129 vCPUs, allowed are 1 to 128");
+    xf_expect_why(xf_open(), -ERANGE, "129 vCPUs, allowed are 1 to 128");
     fakexen_start(XF_DOMAIN, 128);
     ck_assert_int_eq(xf_open(), 0);
     ck_assert_int_eq(xf_attach(), 0);
@@ -67,7 +60,7 @@ START_TEST(says_what_is_in_the_way_of_attaching)
 {
     ck_assert_int_eq(xf_open(), 0);
     fakexen_fail("xendevicemodel_map_pcidev_to_ioreq_server", 1, EEXIST);
-    expect_why(xf_attach(), -EEXIST, "domain 7: taking its PCI slot: File exists");
+    xf_expect_why(xf_attach(), -EEXIST, "domain 7: taking its PCI slot: File exists");
 }
 END_TEST
 
@@ -96,6 +89,38 @@ START_TEST(undoes_what_was_done_when_a_call_fails)
         xf_teardown();
     }
     xf_setup();
+}
+END_TEST
+
+/* A server that can't be destroyed is told of; one that is gone is not. */
+START_TEST(says_which_server_stays_behind)
+{
+    ck_assert_int_eq(xf_open(), 0);
+    fakexen_fail("xenforeignmemory_map_resource", 1, EPERM);
+    fakexen_fail("xendevicemodel_destroy_ioreq_server", 1, EBUSY);
+    xf_expect_why(xf_attach(), -EPERM, "domain 7: mapping the request page");
+    unit_check(strstr(xf.log, "ioreq server 0 stays in the domain: Device or resource busy"),
+               "log: %s", xf.log);
+    fakexen_domain_dies(); /* which takes it away */
+}
+END_TEST
+
+/* It is the attach that leaves nothing, not the end of its process. */
+START_TEST(a_failed_attach_leaves_the_domain_at_once)
+{
+    static const char *const steps[] = {
+        "xenforeignmemory_map_resource", "xendevicemodel_map_pcidev_to_ioreq_server",
+        "xendevicemodel_set_ioreq_server_state", "xenevtchn_bind_interdomain"};
+    struct fakexen_view v;
+
+    ck_assert_int_eq(xf_open(), 0);
+    fakexen_fail(steps[_i], 1, EPERM);
+    ck_assert_int_eq(xf_attach(), -EPERM);
+    fakexen_view(&v);
+    unit_check(!v.servers && !v.functions && !v.pages, "%s: %u servers, %u pages", steps[_i],
+               v.servers, v.pages);
+    /* and no word of it for a successor */
+    ck_assert_int_eq(xf_attach(), 0);
 }
 END_TEST
 
@@ -140,92 +165,6 @@ START_TEST(an_event_without_a_request_is_nothing)
 }
 END_TEST
 
-/* ---- A successor ---- */
-
-static struct vgpu_xen *volatile lost; /* reachable, so that no leak is reported */
-
-/* The process goes as if killed, and another comes: the handles have gone, the file stayed. */
-static void succeed(void)
-{
-    fakexen_killed();
-    lost = xf.xen; /* the other process's memory */
-    xf.xen = NULL;
-    ck_assert_int_eq(xf_open(), 0);
-    ck_assert_msg(!xf_attach(), "%s", xf.why);
-}
-
-START_TEST(a_successor_takes_the_domain_over)
-{
-    struct fakexen_view before, after;
-    uint64_t data;
-
-    xf_place_bars();
-    xf_msix_enable(true);
-    xf_msix_program(0, 0xfee00000, 0x41);
-    xf_msix_unmask(0);
-    fakexen_view(&before);
-    /* one request waits, another was being served */
-    fakexen_request(0, &(ioreq_t){.type = IOREQ_TYPE_COPY,
-                                  .addr = XF_BAR(VGPU_BAR_REGS) + VGPU_REG_MAGIC,
-                                  .size = 4,
-                                  .count = 1,
-                                  .dir = IOREQ_READ});
-    fakexen_request(1, &(ioreq_t){.type = IOREQ_TYPE_COPY,
-                                  .addr = XF_MSIX_ENTRY(0) + 8,
-                                  .size = 4,
-                                  .count = 1,
-                                  .dir = IOREQ_READ});
-    fakexen_slot(1)->state = STATE_IOREQ_INPROCESS;
-    succeed();
-    fakexen_view(&after);
-    ck_assert_uint_eq(after.servers, 1);
-    ck_assert_uint_eq(after.ranges, before.ranges);
-    for (int i = 0; i < 8; i++)
-        ck_assert_int_eq(vgpu_xen_receive(xf.xen), 0);
-    ck_assert(fakexen_answered(0, &data));
-    ck_assert_uint_eq(data, VGPU_MAGIC);
-    ck_assert(fakexen_answered(1, &data));
-    ck_assert_uint_eq(data, 0x41);
-    vgpu_xen_irq(xf.xen, 0);
-    fakexen_view(&after);
-    ck_assert_uint_eq(after.message_count, 1);
-    ck_assert_uint_eq(after.messages[0].addr, 0xfee00000);
-    ck_assert_uint_eq(after.messages[0].data, 0x41);
-}
-END_TEST
-
-START_TEST(state_of_another_domain_is_not_ours)
-{
-    struct fakexen_view v;
-    uint32_t word;
-
-    /* the domain's id comes behind the magic number */
-    ck_assert_int_eq(pread(xf.state_fd, &word, sizeof(word), 4096 + 4), sizeof(word));
-    ck_assert_uint_eq(word, XF_DOMAIN);
-    word++;
-    ck_assert_int_eq(pwrite(xf.state_fd, &word, sizeof(word), 4096 + 4), sizeof(word));
-    succeed();
-    fakexen_view(&v);
-    ck_assert_uint_eq(v.servers, 2);
-    /* the first one is nobody's now: as a dead domain's */
-    fakexen_domain_dies();
-}
-END_TEST
-
-START_TEST(a_regular_end_leaves_no_state)
-{
-    struct fakexen_view v;
-
-    vgpu_xen_destroy(xf.xen);
-    xf.xen = NULL;
-    ck_assert_int_eq(xf_open(), 0);
-    ck_assert_int_eq(xf_attach(), 0);
-    fakexen_view(&v);
-    ck_assert_uint_eq(v.servers, 1);
-    ck_assert_uint_eq(v.functions, 1);
-}
-END_TEST
-
 START_TEST(says_that_its_state_cannot_be_kept)
 {
     int fd = open("/dev/full", O_RDWR | O_CLOEXEC);
@@ -251,15 +190,14 @@ Suite *xen_suite(void)
     tcase_add_test(closed, narrows_its_handles_before_it_attaches);
     tcase_add_test(closed, says_what_is_in_the_way_of_attaching);
     tcase_add_loop_test(closed, undoes_what_was_done_when_a_call_fails, 0, FUNCTIONS);
+    tcase_add_test(closed, says_which_server_stays_behind);
+    tcase_add_loop_test(closed, a_failed_attach_leaves_the_domain_at_once, 0, 4);
     tcase_add_test(closed, says_that_its_state_cannot_be_kept);
     suite_add_tcase(s, closed);
     tcase_add_checked_fixture(attached, xf_setup_attached, xf_teardown);
     tcase_add_test(attached, leaves_a_dead_domain);
     tcase_add_test(attached, a_call_that_fails_ends_the_service);
     tcase_add_test(attached, an_event_without_a_request_is_nothing);
-    tcase_add_test(attached, a_successor_takes_the_domain_over);
-    tcase_add_test(attached, state_of_another_domain_is_not_ours);
-    tcase_add_test(attached, a_regular_end_leaves_no_state);
     suite_add_tcase(s, attached);
     return s;
 }

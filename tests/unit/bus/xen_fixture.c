@@ -2,7 +2,7 @@
 /*
  * The Xen bus under test: see xen_fixture.h.
  *
- * The program is linked so that open(), ioctl() and dlopen() of all its objects come here: Dom0's device is
+ * The program is linked so that open(), ioctl(), pwrite() and dlopen() of all its objects come here: Dom0's device is
  * /dev/null, which can be narrowed or not, and libraries are the fake ones, or missing.
  */
 #include "xen_fixture.h"
@@ -24,7 +24,8 @@
 #define CONFIG_MSIX       0x42 /* its control word */
 #define MSIX_ENABLE       0x8000
 #define MEMORY_AND_MASTER 0x6
-#define SERVED_AT_MOST    8 /* events for one access */
+#define SERVED_AT_MOST    8  /* events for one access */
+#define XF_KILLED         96 /* processes in one test */
 
 struct xf xf;
 
@@ -34,6 +35,8 @@ int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
 int __real_ioctl(int fd, unsigned long request, ...);
 int __wrap_ioctl(int fd, unsigned long request, ...);
+ssize_t __real_pwrite64(int fd, const void *buf, size_t bytes, off_t at);
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t bytes, off_t at);
 void *__real_dlopen(const char *name, int flags);
 void *__wrap_dlopen(const char *name, int flags);
 
@@ -64,6 +67,13 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     ck_assert_uint_eq(*(domid_t *)arg, XF_DOMAIN);
     errno = xf.restrict_errno;
     return errno ? -1 : 0;
+}
+
+ssize_t __wrap_pwrite64(int fd, const void *buf, size_t bytes, off_t at)
+{
+    if (xf.step)
+        xf.step();
+    return __real_pwrite64(fd, buf, bytes, at);
 }
 
 void *__wrap_dlopen(const char *name, int flags)
@@ -124,18 +134,24 @@ static const struct vgpu_xen_ops bus_ops = {bus_doorbell, bus_log};
 
 /* ---- Fixture ---- */
 
-void xf_setup(void)
+static void device_create(void)
 {
     const struct vgpu_dev_ops ops =
         idle_dev_ops(op_read, op_write, op_load32, op_store32, op_irq, op_reset);
 
+    xf.dev = idle_dev_create(&ops);
+    ck_assert(xf.dev);
+}
+
+void xf_setup(void)
+{
     memset(&xf, 0, sizeof(xf));
     xf.last_doorbell = UINT32_MAX;
     ck_assert_int_eq(vgpu_guard_init(), 0);
     fakexen_start(XF_DOMAIN, XF_VCPUS);
     xf.state_fd = memfd_create("state", MFD_CLOEXEC);
-    xf.dev = idle_dev_create(&ops);
-    ck_assert(xf.state_fd >= 0 && xf.dev);
+    ck_assert(xf.state_fd >= 0);
+    device_create();
 }
 
 int xf_open(void)
@@ -146,6 +162,31 @@ int xf_open(void)
 int xf_attach(void)
 {
     return vgpu_xen_attach(xf.xen, xf.dev, &bus_ops, NULL, xf.state_fd, xf.why, sizeof(xf.why));
+}
+
+/* The memory of processes that were killed: reachable, so that no leak is reported. */
+static struct {
+    struct vgpu_xen *xen;
+    struct vgpu_dev *dev;
+} killed[XF_KILLED];
+static unsigned int killed_count;
+
+void xf_killed(void)
+{
+    ck_assert_uint_lt(killed_count, XF_KILLED);
+    fakexen_killed();
+    killed[killed_count].xen = xf.xen;
+    killed[killed_count++].dev = xf.dev;
+    xf.xen = NULL;
+    xf.step = NULL;
+    device_create();
+}
+
+void xf_expect_why(int ret, int expected, const char *part)
+{
+    ck_assert_int_eq(ret, expected);
+    unit_check(strstr(xf.why, part), "\"%s\" does not say \"%s\"", xf.why, part);
+    unit_check(!strchr(xf.why, '\n'), "more than a line: %s", xf.why);
 }
 
 void xf_setup_attached(void)
@@ -164,6 +205,7 @@ void xf_teardown(void)
     ck_assert_uint_eq(v.servers, 0);
     ck_assert_uint_eq(v.pages, 0);
     ck_assert_uint_eq(v.ports, 0);
+    ck_assert_uint_eq(v.hung, 0);
     vgpu_dev_destroy(xf.dev);
     close(xf.state_fd);
     fakexen_stop();

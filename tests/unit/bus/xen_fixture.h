@@ -28,6 +28,7 @@ struct xf {
     unsigned int logs;      /* warnings and worse */
     char log[200];          /* the last of them */
     unsigned int resets;
+    void (*step)(void); /* called before the bus writes its file; NULL: nothing is */
 };
 
 extern struct xf xf;
@@ -38,6 +39,11 @@ void xf_teardown(void);       /* asserts that nothing is left */
 
 int xf_open(void);
 int xf_attach(void);
+/* The process is killed: of the bus and the device, what is in Xen and in the file remains.  Another
+ * process's device is there, to be attached. */
+void xf_killed(void);
+/* A call failed with that error, and one line that has this part in it. */
+void xf_expect_why(int ret, int expected, const char *part);
 
 /* A vCPU's access, served: what it read. */
 uint64_t xf_access(unsigned int vcpu, const ioreq_t *req);
