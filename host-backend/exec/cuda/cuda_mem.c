@@ -17,9 +17,9 @@
  *
  * Modules: the driver does not tell what one takes, and free memory changes by what others do.  What
  * its image declares is counted before it is loaded (cuda_image_needs()), in pages shared with small
- * allocations.  The heap for malloc in kernels is counted once, with the first module that calls it
- * ("The actual memory allocation for the heap occurs when a module is loaded into the context", CUDA
- * programming guide).  The printf buffer is part of what the probe measured, whose kernel could print.
+ * allocations.  The heap for malloc in kernels is counted once, with the first module that calls it,
+ * at whose load CUDA allocates it (CUDA programming guide, "Heap Memory Allocation").  The printf
+ * buffer is part of what the probe measured, whose kernel could print.
  *
  * The memory that overlapping copies go through is counted once for each stream that has some at the
  * same time.

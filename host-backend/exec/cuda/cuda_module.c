@@ -57,8 +57,7 @@ static uint16_t load_logged(struct vgpu_exec *exec, struct cuda_module *module, 
     if (result != CUDA_SUCCESS && *log_bytes == 0)
         log_put(log, log_room, log_bytes, vgpu_cu_error(&exec->cu, result, text, sizeof(text)));
     free(errors);
-    /* "If the memory allocation fails, the module load will generate a
-     * CUDA_ERROR_SHARED_OBJECT_INIT_FAILED error": of the heap. */
+    /* no room for the heap (CUDA programming guide, "Heap Memory Allocation") */
     if (result == CUDA_ERROR_SHARED_OBJECT_INIT_FAILED && module->heap)
         result = CUDA_ERROR_OUT_OF_MEMORY;
     return cuda_status(exec, result, "loading a module");

@@ -147,8 +147,8 @@ CUresult fake_enter(const char *function, struct CUctx_st **ctx)
     return __atomic_load_n(&fake_current->sticky, __ATOMIC_ACQUIRE);
 }
 
-/* "Note that this function may also return error codes from previous, asynchronous launches": such an error is
- * not about the object, which goes. */
+/* Functions that destroy may return the error of an earlier launch, as most do (driver API, notes on their results):
+ * such an error is not about the object, which goes. */
 bool fake_enter_destroy(const char *function, struct CUctx_st *ctx, CUresult *result)
 {
     CUresult planned = fake_plan(function);

@@ -94,7 +94,7 @@ FAKE_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
         return CUDA_ERROR_INVALID_VALUE;
     if (!fake_has_room(ctx, bytes) || vgpu_ptx_mem_alloc(ctx->machine, bytes, &va) != VGPU_PTX_OK)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    /* "The memory is not cleared": show it, so that an executor which forgets to is caught. */
+    /* Memory is not cleared (cuMemAlloc): show it, so that an executor which forgets to is caught. */
     if (vgpu_ptx_mem_fill(ctx->machine, va, 0xa5, 1, bytes) != VGPU_PTX_OK)
         return CUDA_ERROR_UNKNOWN;
     *ptr = va;

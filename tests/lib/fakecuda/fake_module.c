@@ -68,11 +68,10 @@ static bool image_names(const void *image, const char *name)
     return naming.found;
 }
 
-/* CUDA programming guide, "Dynamic Global Memory Allocation": "The actual memory allocation for the
- * heap occurs when a module is loaded into the context", and "If the memory allocation fails, the
- * module load will generate a CUDA_ERROR_SHARED_OBJECT_INIT_FAILED error".  When the printf FIFO is
- * allocated is not documented: here at the same time, so that an executor which counts only what a
- * new context takes is found out. */
+/* The heap is allocated as a module is loaded; if that fails, so does the load, with
+ * CUDA_ERROR_SHARED_OBJECT_INIT_FAILED (CUDA programming guide, "Heap Memory Allocation").
+ * When the printf FIFO is allocated is not documented: here at the same time, so that an executor
+ * which counts only what a new context takes is found out. */
 static CUresult limits_allocate(struct CUctx_st *ctx, const void *image)
 {
     bool heap = !ctx->has_heap && image_names(image, "malloc");

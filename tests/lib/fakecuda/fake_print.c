@@ -2,8 +2,8 @@
 /*
  * Device printf: CUDA programming guide, "Formatted Output".
  *
- * The FIFO has a fixed size, set before the first launch.  "It is circular and if more output is
- * produced during kernel execution than can fit in the buffer, older output is overwritten."  What is in
+ * The FIFO has a fixed size, set before the first launch.  It is a ring: a kernel that prints more
+ * than fits overwrites what was printed first.  What is in
  * it appears on the process's standard output when a kernel is launched, at synchronisation, at
  * loading and unloading of modules and when the context is destroyed, never by itself.
  *

@@ -158,8 +158,8 @@ struct CUstream_st *fake_stream_open(struct CUctx_st *ctx, bool blocking)
     return stream;
 }
 
-/* "In case the device is still doing work in the stream ... the resources will be released
- * automatically once the device has completed all work": this one waits for it. */
+/* A stream that is destroyed with work in it goes when that is done (cuStreamDestroy): this one waits
+ * for it. */
 void fake_stream_close(struct CUstream_st *stream)
 {
     struct CUctx_st *ctx = stream->ctx;
