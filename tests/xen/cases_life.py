@@ -82,15 +82,17 @@ def new_vgpud(*domains):
 def vgpud_killed():
     with lg.dropped_on_failure(*lg.NAMES):
         pair = lg.guests(*lg.NAMES)
-        request = lg.spinning(pair[0])
-        kill(lg.vgpud_pid())
-        poll(lambda: not dom0().run("ps -o args | grep '[r]ole='")[1], lg.WAIT_S,
-             "what vgpud started has ended")
-        # a kernel's end is noticed by an access, which waits for the new one
-        new_vgpud(*pair)
-        lost(request, pair[0])
-        for guest in pair:
-            goes_on(guest)
+        for running in (True, False):
+            request = lg.spinning(pair[0]) if running else None
+            kill(lg.vgpud_pid())
+            poll(lambda: not dom0().run("ps -o args | grep '[r]ole='")[1], lg.WAIT_S,
+                 "what vgpud started has ended")
+            # a kernel's end is noticed by an access, which waits for the new one
+            new_vgpud(*pair)
+            if request:
+                lost(request, pair[0])
+            for guest in pair:
+                goes_on(guest)
 
 
 # -- domains that end --------------------------------------------------------

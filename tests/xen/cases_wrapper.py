@@ -10,6 +10,7 @@ from xentest import TINY, WRAPPER, dom0, example_passes, linux_config, tiny_conf
 # pylint: disable=wrong-import-order
 import tap
 from agent import poll
+from dom0 import xl_text
 
 GOOD = "executor=cpu,memory=64M"
 WAIT_S = 180
@@ -165,6 +166,23 @@ def silent():
     try:
         refused("mute", "control.sock: no answer within 2 s",
                 with_vgpu(tiny_config(), f"{GOOD},timeout=2s"))
+    finally:
+        dom0().check(f"kill -CONT {pid}")
+    poll(lambda: vms() == {}, WAIT_S, "vgpud serves nothing", interval_s=0.3)
+
+
+@tap.test("wrapper: killed while it waits for vgpud, it fails xl create and leaves nothing")
+def killed():
+    pid = vgpud_pid()
+    dom0().put("/run/slain.cfg", xl_text(dict(name="slain", **with_vgpu(tiny_config(), GOOD))))
+    dom0().check(f"kill -STOP {pid}")
+    try:
+        request = dom0().begin("xl create -e /run/slain.cfg")
+        wrapper = poll(lambda: dom0().run(f"ps -o pid,args | grep '[0-9] {WRAPPER} '")[1].split(), WAIT_S,
+                       "vgpu-dm runs", interval_s=0.3)
+        dom0().check(f"kill -9 {wrapper[0]}")
+        tap.true(request.wait(WAIT_S)[0] != 0, "xl create fails")
+        tap.equal(dom0().domains(), {"Domain-0": 0}, "domains")
     finally:
         dom0().check(f"kill -CONT {pid}")
     poll(lambda: vms() == {}, WAIT_S, "vgpud serves nothing", interval_s=0.3)
