@@ -80,7 +80,7 @@ static CUresult issue_launch(struct vgpu_exec *exec, struct cuda_stream *stream,
     cuda_guard_enter(exec);
     result = launch(exec, stream, func, job, bytes > 0 ? extra : NULL);
     cuda_guard_leave(exec);
-    func->launched = true;
+    func->launched = result == CUDA_SUCCESS;
     return result;
 }
 
