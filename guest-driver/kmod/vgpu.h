@@ -381,6 +381,7 @@ bool vgpu_dev_check_alive(struct vgpu_dev *vd);
 void vgpu_dev_proved_quiet(struct vgpu_dev *vd);
 bool vgpu_dev_reset_wait(struct vgpu_dev *vd, unsigned int limit_ms);
 void vgpu_watchdog_kick(struct vgpu_dev *vd);
+void vgpu_watchdog_now(struct vgpu_dev *vd);
 const char *vgpu_status_text(u16 status);
 
 /* Enter and leave the region in which a READY device stays usable. */
@@ -415,6 +416,7 @@ void vgpu_admin_drain(struct vgpu_dev *vd);
 struct vgpu_admin_req *vgpu_admin_req_alloc(u16 opcode);
 void vgpu_admin_req_put(struct vgpu_admin_req *req);
 int __must_check vgpu_admin_submit(struct vgpu_dev *vd, struct vgpu_admin_req *req);
+int __must_check vgpu_admin_submit_killable(struct vgpu_dev *vd, struct vgpu_admin_req *req);
 void vgpu_admin_wait_limited(struct vgpu_dev *vd, struct vgpu_admin_req *req, unsigned int ms);
 int __must_check vgpu_admin_wait_killable(struct vgpu_dev *vd, struct vgpu_admin_req *req);
 int __must_check vgpu_admin_exec_slow(struct vgpu_dev *vd, struct vgpu_admin_req *req);
@@ -439,7 +441,7 @@ void vgpu_ctx_free(struct vgpu_ctx *ctx);
 void vgpu_ctx_scan_lost(struct vgpu_dev *vd);
 
 /* ---- vgpu_wait.c ---- */
-void vgpu_ctx_wake(struct vgpu_ctx *ctx);
+bool __must_check vgpu_ctx_wake(struct vgpu_ctx *ctx);
 int vgpu_ctx_wait(struct vgpu_ctx *ctx, struct vgpu_wait *arg);
 __poll_t vgpu_ctx_poll(struct vgpu_ctx *ctx, struct file *file, struct poll_table_struct *pt);
 int vgpu_ctx_set_eventfd(struct vgpu_ctx *ctx, struct vgpu_set_eventfd *arg);

@@ -123,18 +123,22 @@ static struct vgpu_admin_req *admin_take(struct vgpu_admin *aq, u64 cookie)
 	return req;
 }
 
-/* Consumes what is there.  Returns false if the device's index is impossible. */
+/*
+ * Consumes what is there.  Returns false if the device's index is impossible: outside the ring,
+ * or further on than all commands in flight can have brought it, which could go on for ever.
+ */
 static bool admin_consume(struct vgpu_dev *vd, struct list_head *done, unsigned int *stray)
 {
 	struct vgpu_admin *aq = &vd->admin;
 	struct vgpu_queue_ro *ro = admin_ro(aq);
+	u32 start = aq->cq_cons;
 	u32 prod;
 
 	for (;;) {
 		/* Acquire: entries are read after the index.  Pairs with the device's R1. */
 		prod = (__force u32)smp_load_acquire((__force u32 *)&ro->cq_prod);
 		prod = le32_to_cpu((__force __le32)prod);
-		if (prod - aq->cq_cons > 1u << aq->log2)
+		if (prod - aq->cq_cons > 1u << aq->log2 || prod - start > 1u << aq->log2)
 			return false;
 		if (prod == aq->cq_cons)
 			return true;
@@ -222,18 +226,13 @@ static bool admin_push(struct vgpu_dev *vd, struct vgpu_admin_req *req)
 	return true;
 }
 
-/**
- * vgpu_admin_submit - put a command into the queue
- * @vd: the device
- * @req: the command
- *
- * Waits for a free slot.  Returns -EIO when the device was lost first; then the
- * callback has not been and will not be called.
- */
-int vgpu_admin_submit(struct vgpu_dev *vd, struct vgpu_admin_req *req)
+/* Waits for a free slot.  -EINTR: the caller is being killed, and may be. */
+static int admin_submit(struct vgpu_dev *vd, struct vgpu_admin_req *req, bool killable)
 {
 	struct vgpu_admin *aq = &vd->admin;
+	unsigned long slice = msecs_to_jiffies(ADMIN_SLICE_MAX_MS);
 	bool live, pushed;
+	long left;
 
 	for (;;) {
 		spin_lock(&aq->lock);
@@ -244,12 +243,36 @@ int vgpu_admin_submit(struct vgpu_dev *vd, struct vgpu_admin_req *req)
 			return -EIO;
 		if (pushed)
 			return 0;
-		if (!wait_event_timeout(aq->wq, admin_has_room(aq),
-					msecs_to_jiffies(ADMIN_SLICE_MAX_MS))) {
+		if (killable)
+			left = wait_event_killable_timeout(aq->wq, admin_has_room(aq), slice);
+		else
+			left = wait_event_timeout(aq->wq, admin_has_room(aq), slice);
+		if (left < 0)
+			return -EINTR;
+		if (!left) {
 			vgpu_admin_drain(vd);
 			vgpu_dev_check_alive(vd);
 		}
 	}
+}
+
+/**
+ * vgpu_admin_submit - put a command into the queue
+ * @vd: the device
+ * @req: the command
+ *
+ * Waits for a free slot.  Returns -EIO when the device was lost first; then the
+ * callback has not been and will not be called.
+ */
+int vgpu_admin_submit(struct vgpu_dev *vd, struct vgpu_admin_req *req)
+{
+	return admin_submit(vd, req, false);
+}
+
+/* The same for a program that may be killed: -EINTR then, as if the device had been lost. */
+int vgpu_admin_submit_killable(struct vgpu_dev *vd, struct vgpu_admin_req *req)
+{
+	return admin_submit(vd, req, true);
 }
 
 static unsigned long admin_slice(struct vgpu_dev *vd)
@@ -310,7 +333,7 @@ void vgpu_admin_wait_limited(struct vgpu_dev *vd, struct vgpu_admin_req *req, un
  */
 int vgpu_admin_exec_slow(struct vgpu_dev *vd, struct vgpu_admin_req *req)
 {
-	int err = vgpu_admin_submit(vd, req);
+	int err = vgpu_admin_submit_killable(vd, req);
 
 	if (!err)
 		err = vgpu_admin_wait_killable(vd, req);

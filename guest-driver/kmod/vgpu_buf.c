@@ -18,6 +18,7 @@
  * DYING is also where a buffer stays whose command was overtaken by the loss of
  * the device: it then goes with the context.
  */
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "vgpu.h"
@@ -135,10 +136,10 @@ static int buf_reserve_chunk(struct vgpu_buf *buf, unsigned int *room)
 {
 	struct vgpu_dma *bigger;
 
+	if (buf->nchunks >= buf->ctx->vd->lim.max_sg)
+		return -ENOMEM;
 	if (buf->nchunks < *room)
 		return 0;
-	if (*room >= buf->ctx->vd->lim.max_sg)
-		return -ENOMEM;
 	bigger = kvcalloc(*room * 2, sizeof(*bigger), GFP_KERNEL_ACCOUNT);
 	if (!bigger)
 		return -ENOMEM;
@@ -167,6 +168,10 @@ static int buf_alloc_chunks(struct vgpu_buf *buf)
 			piece /= 2;
 		if (piece > PAGE_SIZE)
 			gfp |= __GFP_NOWARN | __GFP_NORETRY;
+		if (fatal_signal_pending(current)) {
+			buf_free_chunks(buf);
+			return -EINTR;
+		}
 		err = buf_reserve_chunk(buf, &room);
 		if (!err)
 			err = vgpu_dma_alloc(vd, &buf->chunks[buf->nchunks], piece, gfp);
@@ -433,7 +438,7 @@ int vgpu_buf_unregister(struct vgpu_ctx *ctx, struct vgpu_buf_unregister *arg)
 	req->buf = buf;
 	req->fn = buf_unregistered;
 	vgpu_ctx_get(ctx);
-	err = vgpu_admin_submit(ctx->vd, req);
+	err = vgpu_admin_submit_killable(ctx->vd, req);
 	if (err)
 		vgpu_ctx_put(ctx);
 	else

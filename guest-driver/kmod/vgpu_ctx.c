@@ -239,8 +239,11 @@ static void ctx_learn_reason(struct vgpu_ctx *ctx)
 	vgpu_ctx_mark_lost(ctx, status, le64_to_cpu(rec.fault_addr), rec.message);
 }
 
-/* 32 context ids from @base: who of them is usable for us, as a mask. */
-static u32 ctx_usable_mask(struct vgpu_dev *vd, u32 base)
+/*
+ * 32 context ids from @base: who of them is usable for us, as a mask, and in @held with a reference
+ * each: none of these ids can be somebody else's when the device has said what it is about.
+ */
+static u32 ctx_hold_usable(struct vgpu_dev *vd, u32 base, struct vgpu_ctx **held)
 {
 	u32 mask = 0, i;
 
@@ -248,8 +251,11 @@ static u32 ctx_usable_mask(struct vgpu_dev *vd, u32 base)
 	for (i = 0; i < 32; i++) {
 		struct vgpu_ctx *ctx = vd->ctxs[base + i];
 
-		if (ctx && !ctx->closing && ctx->state == VGPU_CTX_ACTIVE)
+		if (ctx && !ctx->closing && ctx->state == VGPU_CTX_ACTIVE &&
+		    kref_get_unless_zero(&ctx->kref)) {
+			held[i] = ctx;
 			mask |= 1u << i;
+		}
 	}
 	spin_unlock_irq(&vd->lock);
 	return mask;
@@ -263,30 +269,28 @@ static u32 ctx_usable_mask(struct vgpu_dev *vd, u32 base)
  */
 void vgpu_ctx_scan_lost(struct vgpu_dev *vd)
 {
+	struct vgpu_ctx *held[32];
 	unsigned int word;
 
 	for (word = 0; word * 32 < vd->lim.max_contexts; word++) {
-		u32 mask = ctx_usable_mask(vd, word * 32);
+		u32 mask = ctx_hold_usable(vd, word * 32, held);
+		bool alive = true;
 		u32 lost;
 
 		if (!mask)
 			continue;
 		lost = vgpu_read(vd, VGPU_REG_CTX_LOST + 4 * word);
-		if (lost == VGPU_ALL_ONES && !vgpu_dev_check_alive(vd))
-			return;
-		for (lost &= mask; lost; lost &= lost - 1) {
-			struct vgpu_ctx *ctx;
+		if (lost == VGPU_ALL_ONES)
+			alive = vgpu_dev_check_alive(vd);
+		for (; mask; mask &= mask - 1) {
+			struct vgpu_ctx *ctx = held[__ffs(mask)];
 
-			spin_lock_irq(&vd->lock);
-			ctx = vd->ctxs[word * 32 + __ffs(lost)];
-			if (ctx && !kref_get_unless_zero(&ctx->kref))
-				ctx = NULL;
-			spin_unlock_irq(&vd->lock);
-			if (!ctx)
-				continue;
-			ctx_learn_reason(ctx);
+			if (alive && lost & mask & -mask)
+				ctx_learn_reason(ctx);
 			vgpu_ctx_put(ctx);
 		}
+		if (!alive)
+			return;
 	}
 }
 

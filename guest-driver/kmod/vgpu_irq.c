@@ -43,14 +43,17 @@ static irqreturn_t vgpu_irq_ctx(int irq, void *data)
 {
 	struct vgpu_vec *vec = data;
 	struct vgpu_ctx *ctx;
+	bool settled = true;
 
 	atomic_inc(&vec->seen);
 	if (unlikely(READ_ONCE(vec->vd->bringing_up)))
 		wake_up_all(&vec->vd->irq_wq);
 	spin_lock(&vec->lock);
 	list_for_each_entry(ctx, &vec->ctxs, vec_link)
-		vgpu_ctx_wake(ctx);
+		settled &= vgpu_ctx_wake(ctx);
 	spin_unlock(&vec->lock);
+	if (unlikely(!settled))
+		vgpu_watchdog_now(vec->vd);
 	return IRQ_HANDLED;
 }
 

@@ -259,18 +259,23 @@ static void reset_scan_work(struct work_struct *work)
 	vgpu_dev_exit(vd, srcu_idx);
 }
 
-/* Wakes whom an interrupt should have woken.  Returns whether anybody still waits. */
-static bool reset_watch_ctxs(struct vgpu_dev *vd)
+/*
+ * Wakes whom an interrupt should have woken.  Returns whether anybody still waits; *@settled
+ * says whether all queues stood still for a moment.
+ */
+static bool reset_watch_ctxs(struct vgpu_dev *vd, bool *settled)
 {
 	struct vgpu_ctx *ctx;
 	bool watched = false;
 	u32 id = 0;
 
+	*settled = true;
+
 	while ((ctx = reset_next_ctx(vd, &id))) {
 		if (vgpu_ctx_is_watched(ctx)) {
 			watched = true;
 			spin_lock_irq(&ctx->vec->lock);
-			vgpu_ctx_wake(ctx);
+			*settled &= vgpu_ctx_wake(ctx);
 			spin_unlock_irq(&ctx->vec->lock);
 		}
 		vgpu_ctx_put(ctx);
@@ -282,6 +287,7 @@ static void reset_watchdog_work(struct work_struct *work)
 {
 	struct vgpu_dev *vd = container_of(work, struct vgpu_dev, watchdog.work);
 	int srcu_idx;
+	bool settled;
 
 	if (vgpu_dev_enter(vd, &srcu_idx))
 		return;
@@ -289,8 +295,9 @@ static void reset_watchdog_work(struct work_struct *work)
 		/* Covers a lost interrupt of vector 0 too. */
 		vgpu_admin_drain(vd);
 		vgpu_ctx_scan_lost(vd);
-		if (reset_watch_ctxs(vd))
-			queue_delayed_work(vd->wq, &vd->watchdog, reset_watch_period(vd));
+		if (reset_watch_ctxs(vd, &settled))
+			queue_delayed_work(vd->wq, &vd->watchdog,
+					   settled ? reset_watch_period(vd) : 0);
 	}
 	vgpu_dev_exit(vd, srcu_idx);
 }
@@ -303,6 +310,12 @@ void vgpu_watchdog_kick(struct vgpu_dev *vd)
 {
 	if (!delayed_work_pending(&vd->watchdog))
 		queue_delayed_work(vd->wq, &vd->watchdog, reset_watch_period(vd));
+}
+
+/* A queue moves too fast to be followed with interrupts off.  Any context, no timer. */
+void vgpu_watchdog_now(struct vgpu_dev *vd)
+{
+	mod_delayed_work(vd->wq, &vd->watchdog, 0);
 }
 
 void vgpu_reset_init(struct vgpu_dev *vd)
@@ -336,6 +349,8 @@ void vgpu_reset_hold(struct vgpu_dev *vd, enum vgpu_dev_state next, u16 status)
 	synchronize_srcu(&vd->srcu);
 	/* A bring-up that ran meanwhile has started the queue again. */
 	vgpu_admin_stop(vd);
+	/* What it had taken out of the queue before it stopped frees memory, too. */
+	flush_work(&vd->drain);
 	cancel_delayed_work_sync(&vd->recover);
 	cancel_delayed_work_sync(&vd->watchdog);
 }

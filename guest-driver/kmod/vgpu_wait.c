@@ -9,7 +9,9 @@
  * next completion, whatever it is.
  *
  * Rule R4 on this side: write cq_event, full barrier, read cq_prod again; only
- * then sleep.
+ * then sleep.  An index that moves each time could go on for ever - a program that
+ * submits fast enough or a hostile device will do - so the interrupt handler leaves
+ * the rest to the watchdog after a few rounds.
  *
  * VGPU_QUEUE_KERNEL_SUBMIT contexts pass entries through SUBMIT and REAP.  The
  * kernel copies, it does not look inside: validation is the device's, exactly as
@@ -23,6 +25,7 @@
 #include "vgpu.h"
 
 #define KSUBMIT_BATCH 8
+#define WAKE_ROUNDS   16	/* signals in a row with interrupts off */
 
 /* Holds ev_lock.  Returns cq_prod as it is after arming. */
 static u32 wait_arm_locked(struct vgpu_ctx *ctx, u32 idx)
@@ -56,12 +59,17 @@ static u32 wait_arm(struct vgpu_ctx *ctx, u32 idx)
  * @ctx: the context
  *
  * Interrupt handler and watchdog, with the vector's lock held and interrupts off.
+ * Returns false if the queue still moved after a few rounds: no interrupt may come for
+ * that, so the watchdog has to look again.
  */
-void vgpu_ctx_wake(struct vgpu_ctx *ctx)
+bool __must_check vgpu_ctx_wake(struct vgpu_ctx *ctx)
 {
 	u32 prod = vgpu_ctx_cq_prod(ctx);
+	unsigned int rounds;
 
-	while (prod != ctx->seen_prod) {
+	for (rounds = 0; prod != ctx->seen_prod; rounds++) {
+		if (rounds == WAKE_ROUNDS)
+			return false;
 		ctx->seen_prod = prod;
 		wake_up_all(&ctx->wq);
 		spin_lock(&ctx->ev_lock);
@@ -71,6 +79,7 @@ void vgpu_ctx_wake(struct vgpu_ctx *ctx)
 		}
 		spin_unlock(&ctx->ev_lock);
 	}
+	return true;
 }
 
 /* Does anybody need the watchdog?  Sleepers of WAIT, poll and epoll are in wq. */
@@ -158,6 +167,7 @@ int vgpu_ctx_set_eventfd(struct vgpu_ctx *ctx, struct vgpu_set_eventfd *arg)
 {
 	struct eventfd_ctx *old, *new = NULL;
 	int srcu_idx, err;
+	bool settled;
 	u32 prod;
 
 	if (arg->rsvd || arg->fd < -1)
@@ -186,9 +196,11 @@ int vgpu_ctx_set_eventfd(struct vgpu_ctx *ctx, struct vgpu_set_eventfd *arg)
 		ctx->seen_prod = prod;
 	}
 	spin_unlock(&ctx->ev_lock);
-	vgpu_ctx_wake(ctx);
+	settled = vgpu_ctx_wake(ctx);
 	spin_unlock_irq(&ctx->vec->lock);
-	if (new)
+	if (!settled)
+		vgpu_watchdog_now(ctx->vd);
+	else if (new)
 		vgpu_watchdog_kick(ctx->vd);
 	vgpu_dev_exit(ctx->vd, srcu_idx);
 	if (old)
@@ -258,7 +270,7 @@ int vgpu_ctx_submit(struct vgpu_ctx *ctx, struct vgpu_submit *arg)
 {
 	const struct vgpu_sqe __user *user = u64_to_user_ptr(arg->entries);
 	struct vgpu_sqe batch[KSUBMIT_BATCH];
-	u32 done = 0, n;
+	u32 count, done = 0, n;
 	int ret = 0;
 
 	if (arg->rsvd || !arg->count)
@@ -267,8 +279,10 @@ int vgpu_ctx_submit(struct vgpu_ctx *ctx, struct vgpu_submit *arg)
 		return -ERESTARTSYS;
 	if (ctx->state == VGPU_CTX_NEW || !(ctx->flags & VGPU_QUEUE_KERNEL_SUBMIT))
 		ret = -EINVAL;
-	while (!ret && done < arg->count) {
-		n = min_t(u32, arg->count - done, KSUBMIT_BATCH);
+	/* A ring's worth, however fast the device is: a call has an end. */
+	count = min(arg->count, 1u << ctx->sq_log2);
+	while (!ret && done < count) {
+		n = min_t(u32, count - done, KSUBMIT_BATCH);
 		if (copy_from_user(batch, user + done, n * sizeof(*batch))) {
 			ret = -EFAULT;
 			break;
@@ -326,7 +340,7 @@ int vgpu_ctx_reap(struct vgpu_ctx *ctx, struct vgpu_reap *arg)
 {
 	struct vgpu_cqe __user *user = u64_to_user_ptr(arg->entries);
 	struct vgpu_cqe batch[KSUBMIT_BATCH];
-	u32 done = 0;
+	u32 count, done = 0;
 	int ret = 0;
 
 	if (arg->rsvd)
@@ -335,8 +349,9 @@ int vgpu_ctx_reap(struct vgpu_ctx *ctx, struct vgpu_reap *arg)
 		return -ERESTARTSYS;
 	if (ctx->state == VGPU_CTX_NEW || !(ctx->flags & VGPU_QUEUE_KERNEL_SUBMIT))
 		ret = -EINVAL;
-	while (!ret && done < arg->count) {
-		int n = ksubmit_peek(ctx, batch, min_t(u32, arg->count - done, KSUBMIT_BATCH));
+	count = min(arg->count, 1u << ctx->cq_log2);
+	while (!ret && done < count) {
+		int n = ksubmit_peek(ctx, batch, min_t(u32, count - done, KSUBMIT_BATCH));
 
 		if (n <= 0) {
 			ret = n;

@@ -12,13 +12,17 @@ One thread per direction of a connection.  A guest's driver must take everything
 from here for hostile (VGPU-SEC-003), and go on once it is told the truth again.
 """
 import array
+import contextlib
 import mmap
 import os
 import random
+import signal
 import socket
 import struct
 import tempfile
 import threading
+
+from vm import die_with_parent
 
 HEADER = struct.Struct("<HHIII")        # id, command, size, flags, errno
 ACCESS = struct.Struct("<QII")          # offset, region, count
@@ -31,7 +35,9 @@ REGISTERS = 0                           # the BAR's number
 TEST_IRQ = 0x184
 ADMIN_BASE_LO, ADMIN_BASE_HI, ADMIN_LOG2 = 0x100, 0x104, 0x108
 PAGE = 4096
-CQE_BYTES = 32
+CQE_BYTES, SQE_BYTES = 32, 64
+CTX_CREATE = 0x8001
+SQE = struct.Struct("<HHIQQ")           # opcode, flags, reserved, cookie, a context's queue
 CQ_PROD, SQ_CONS, SQ_EVENT = 0, 64, 68  # words of the admin queue's first page
 
 
@@ -72,19 +78,56 @@ class Liar:
 
     # -- what a device could write ------------------------------------------
 
+    def _window(self, address, size):
+        """A piece of the guest's memory; None if it has no such memory.  With self._lock."""
+        for start, (length, fd, offset) in self._memory.items():
+            if address and start <= address and address + size <= start + length:
+                at = offset + address - start
+                window = mmap.mmap(fd, size + at % PAGE, offset=at - at % PAGE)
+                return memoryview(window)[at % PAGE:]
+        return None
+
+    def _admin_place(self):
+        """Address of the admin queue, and bytes of its half that the device writes."""
+        address = self._written.get(ADMIN_BASE_LO, 0) | self._written.get(ADMIN_BASE_HI, 0) << 32
+        return address, PAGE + (CQE_BYTES << (self._written.get(ADMIN_LOG2, 0) >> 8 & 0xff))
+
     def admin_queue(self):
         """The guest's admin queue as it lies in its memory, up to the entries of the
         completion queue; None if there is none."""
         with self._lock:
-            address = (self._written.get(ADMIN_BASE_LO, 0)
-                       | self._written.get(ADMIN_BASE_HI, 0) << 32)
-            size = PAGE + (CQE_BYTES << (self._written.get(ADMIN_LOG2, 0) >> 8 & 0xff))
-            for start, (length, fd, offset) in self._memory.items():
-                if address and start <= address and address + size <= start + length:
-                    at = offset + address - start
-                    window = mmap.mmap(fd, size + at % PAGE, offset=at - at % PAGE)
-                    return memoryview(window)[at % PAGE:]
-        return None
+            return self._window(*self._admin_place())
+
+    def context_queue(self):
+        """The first page of the queue of the context that was created last; None if the admin
+        queue knows of none any more."""
+        with self._lock:
+            address, written = self._admin_place()
+            entries = written + -written % PAGE + PAGE
+            size = SQE_BYTES << (self._written.get(ADMIN_LOG2, 0) & 0xff)
+            ring = self._window(address + entries, size)
+            if ring is None:
+                return None
+            commands = [SQE.unpack_from(ring, at) for at in range(0, size, SQE_BYTES)]
+            # the cookies' upper bits count up
+            created = [(cookie >> 16, queue) for opcode, _, _, cookie, queue in commands
+                       if opcode == CTX_CREATE]
+            return self._window(max(created)[1], PAGE) if created else None
+
+    @contextlib.contextmanager
+    def counting(self, queue):
+        """While inside, a process of its own counts that queue's CQ_PROD up as fast as it can."""
+        pid = os.fork()
+        if not pid:
+            die_with_parent()
+            index = queue[CQ_PROD:CQ_PROD + 4].cast("I")
+            while True:
+                index[0] = index[0] + 1 & 0xffffffff
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
     def advance(self, word, step):
         """Add to an index of the admin queue; False if there is no queue."""

@@ -60,6 +60,9 @@ LOOP = ("rm -f /run/enough; end=$(($(date +%s) + {})); "
         "while [ ! -e /run/enough ] && [ $(date +%s) -lt $end ]; do vecadd -n 1024; done")
 LOOP_S = 60
 SCRIBBLING_S = 6
+SIGNALS = 200
+TURNS = 10
+PATIENT_S = 60
 VECTORS = 32
 UP_TIMEOUT_S = 120
 
@@ -67,14 +70,16 @@ UP_TIMEOUT_S = 120
 class Rig:
     """One guest whose driver is loaded and unloaded as often as needed."""
 
-    def __init__(self):
+    def __init__(self, **options):
         self.daemon = Daemon([Vm("A", deadline="600s")])
         self.liar = self.guest = None
+        self.options = options
 
     def __enter__(self):
         self.daemon.__enter__()
         self.liar = Liar(self.daemon.socket("A"))
-        self.guest = Guest(Config(name="lied-to", socket=self.liar.path, vgpu_load=False))
+        self.guest = Guest(Config(name="lied-to", socket=self.liar.path, vgpu_load=False,
+                                  **self.options))
         self.guest.__enter__()
         return self
 
@@ -209,6 +214,37 @@ def memory_lies():
         tap.true(written > 100, f"scribbled {written} times")
         rig.honest()
         rig.end()
+
+
+@tap.test("indices that run on without end keep no processor from its work")
+def indices_run_on():
+    """VGPU-SEC-003"""
+    with Rig(cpus=1) as rig:
+        rig.load()
+        rig.guest.driver_up()
+        held = rig.guest.begin("guest-eventfd >/run/signals 2>&1")
+        rig.guest.poll("grep -qx waiting /run/signals")
+        queue = rig.liar.context_queue()
+        tap.true(queue is not None, "the context's queue is found")
+        with rig.liar.counting(queue):
+            stays_alive(rig)
+            # what the interrupt handler leaves is not forgotten, though no interrupt comes any more
+            rig.guest.poll(f"test $(tail -n 1 /run/signals) -ge {SIGNALS}")
+        rig.guest.check("killall -KILL guest-eventfd")
+        held.wait()
+        with rig.liar.counting(rig.liar.admin_queue()):
+            stays_alive(rig)
+            rig.guest.poll(f"dmesg | grep '{OUTSIDE}'")
+        rig.honest()
+        rig.end()
+
+
+def stays_alive(rig):
+    """Interrupts of every vector, and the guest goes on doing what it is asked."""
+    for turn in range(TURNS):
+        for vector in range(VECTORS):
+            rig.liar.interrupt(vector)
+        tap.equal(rig.guest.run(f"echo {turn}", PATIENT_S), (0, f"{turn}\n"), "the guest's answer")
 
 
 if __name__ == "__main__":

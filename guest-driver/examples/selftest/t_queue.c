@@ -118,7 +118,7 @@ static void oversized_submission(void)
 
     st_raw_setup(&raw, VGPU_QUEUE_KERNEL_SUBMIT);
     ST_EQUAL(st_ioctl(raw.fd, VGPU_IOCTL_SUBMIT, &arg), 0, "SUBMIT");
-    ST_CHECK(arg.count >= 64 && arg.count <= 300, "%u accepted", arg.count);
+    ST_EQUAL(arg.count, 64, "accepted, however fast the device is");
     ST_EQUAL(wait_past(&raw, 63, 30 * SECOND_NS), 0, "the first 64 complete");
     arg.count = ~0u;
     arg.entries = 4096;
