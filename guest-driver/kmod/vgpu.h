@@ -276,6 +276,7 @@ struct vgpu_ctx {
 
 	wait_queue_head_t wq;
 	u32 seen_prod;			/* vec->lock: the interrupt handler's */
+	u32 seen_cons;			/* the watchdog's */
 	spinlock_t ev_lock;		/* guards cq_event, too */
 	u32 armed;			/* what cq_event is */
 	struct eventfd_ctx *eventfd;	/* ev_lock */
@@ -442,6 +443,7 @@ void vgpu_ctx_scan_lost(struct vgpu_dev *vd);
 
 /* ---- vgpu_wait.c ---- */
 bool __must_check vgpu_ctx_wake(struct vgpu_ctx *ctx);
+void vgpu_ctx_ring_again(struct vgpu_ctx *ctx);
 int vgpu_ctx_wait(struct vgpu_ctx *ctx, struct vgpu_wait *arg);
 __poll_t vgpu_ctx_poll(struct vgpu_ctx *ctx, struct file *file, struct poll_table_struct *pt);
 int vgpu_ctx_set_eventfd(struct vgpu_ctx *ctx, struct vgpu_set_eventfd *arg);

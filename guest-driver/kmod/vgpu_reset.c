@@ -260,8 +260,8 @@ static void reset_scan_work(struct work_struct *work)
 }
 
 /*
- * Wakes whom an interrupt should have woken.  Returns whether anybody still waits; *@settled
- * says whether all queues stood still for a moment.
+ * Wakes whom an interrupt should have woken, and rings where a doorbell should have been heard.
+ * Returns whether anybody still waits; *@settled says whether all queues stood still for a moment.
  */
 static bool reset_watch_ctxs(struct vgpu_dev *vd, bool *settled)
 {
@@ -277,6 +277,7 @@ static bool reset_watch_ctxs(struct vgpu_dev *vd, bool *settled)
 			spin_lock_irq(&ctx->vec->lock);
 			*settled &= vgpu_ctx_wake(ctx);
 			spin_unlock_irq(&ctx->vec->lock);
+			vgpu_ctx_ring_again(ctx);
 		}
 		vgpu_ctx_put(ctx);
 	}

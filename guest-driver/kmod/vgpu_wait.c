@@ -82,6 +82,30 @@ bool __must_check vgpu_ctx_wake(struct vgpu_ctx *ctx)
 	return true;
 }
 
+static void ctx_ring(struct vgpu_ctx *ctx)
+{
+	writel(1, ctx->vd->doorbells + ctx->id * VGPU_DOORBELL_STRIDE + VGPU_DOORBELL_OFFSET);
+}
+
+/**
+ * vgpu_ctx_ring_again - ring for commands that the device does not seem to know of
+ * @ctx: an ACTIVE context
+ *
+ * Watchdog only.  That a doorbell is not missing rests on a full barrier of the guest (R3),
+ * which may be none: QEMU 7.2's TCG leaves barriers out of the code of a guest with one
+ * processor, although other threads share its memory.  Rings if there are commands to fetch
+ * and none was fetched since the last look.
+ */
+void vgpu_ctx_ring_again(struct vgpu_ctx *ctx)
+{
+	u32 prod = le32_to_cpu(READ_ONCE(vgpu_ctx_rw(ctx)->sq_prod));
+	u32 cons = le32_to_cpu(READ_ONCE(vgpu_ctx_ro(ctx)->sq_cons));
+
+	if (prod != cons && cons == ctx->seen_cons)
+		ctx_ring(ctx);
+	ctx->seen_cons = cons;
+}
+
 /* Does anybody need the watchdog?  Sleepers of WAIT, poll and epoll are in wq. */
 bool vgpu_ctx_is_watched(struct vgpu_ctx *ctx)
 {
@@ -237,8 +261,7 @@ static void ksubmit_publish(struct vgpu_ctx *ctx, u32 old)
 	smp_mb();
 	event = le32_to_cpu(READ_ONCE(vgpu_ctx_ro(ctx)->sq_event));
 	if (vgpu_ring_need_event(event, ctx->k_sq_prod, old))
-		writel(1, ctx->vd->doorbells + ctx->id * VGPU_DOORBELL_STRIDE +
-				  VGPU_DOORBELL_OFFSET);
+		ctx_ring(ctx);
 }
 
 /* Puts up to @n entries into the ring.  Returns how many, or an error. */

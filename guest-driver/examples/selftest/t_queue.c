@@ -292,6 +292,24 @@ static void consumer_beyond_ring(void)
     vgpu_close(other);
 }
 
+/* As if the barrier before the look at sq_event had been none: a program that waits gets its answer. */
+static void forgotten_doorbell(void)
+{
+    struct vgpu_queue_rw *rw;
+    struct st_raw raw;
+
+    st_raw_setup(&raw, 0);
+    rw = st_map(raw.fd, raw.setup.rw_bytes, 3, raw.setup.rw_off);
+    ST_CHECK(rw, "mmap: %s", strerror(errno));
+    memset((uint8_t *)rw + 4096, 0, 2 * sizeof(struct vgpu_sqe));
+    for (uint32_t i = 0; i < 2; i++) {
+        usleep(300000); /* the back end sleeps by now, most likely */
+        __atomic_store_n(&rw->sq_prod, i + 1, __ATOMIC_SEQ_CST);
+        ST_EQUAL(wait_past(&raw, i, 30 * SECOND_NS), 0, "WAIT without a doorbell");
+    }
+    st_raw_close(&raw);
+}
+
 static const struct st_test tests[] = {
     {"queue", "kernel submission completes each command once, in order", kernel_submission},
     {"queue", "SUBMIT and REAP refuse each bad field", kernel_submission_refusals},
@@ -302,6 +320,7 @@ static const struct st_test tests[] = {
     {"queue", "an eventfd is signalled at every move", eventfd_counts},
     {"queue", "a producer index beyond the ring loses the context", producer_beyond_ring},
     {"queue", "a consumer index beyond the ring harms nobody", consumer_beyond_ring},
+    {"queue", "commands are noticed without a doorbell, in time", forgotten_doorbell},
 };
 
 ST_GROUP(st_group_queue, tests);
