@@ -3,8 +3,8 @@
  * The decoder: one parsed function (ir.h) -> code that the engine runs (engine.h).
  *
  * Passes, in order: flow.c puts the basic blocks into an order in which joins come after branches and loops are
- * contiguous; fold.c finds registers that hold constants of the launch; slots.c gives registers their places, sharing places between registers that never live at the same
- * time; decode.c and decode_mem.c emit instructions. Constants, special registers and addresses become
+ * contiguous; fold.c finds registers that hold constants of the launch; slots.c gives registers their places,
+ * sharing places between registers that never live at the same time; decode.c, decode_mem.c and decode_operand.c emit instructions. Constants, special registers and addresses become
  * registers of the frame; guards of control instructions become branches around them.
  */
 #ifndef VGPU_EXEC_CPU_DECODE_H

@@ -6,8 +6,9 @@
 PTX_DIR := host-backend/exec/cpu
 PTX_ENGINE_SRC := $(addprefix $(PTX_DIR)/,sched.c ops_int.c ops_bits.c ops_cmp.c ops_float.c ops_cvt.c \
                     ops_half.c ops_mem.c ops_row.c ops_atom.c ops_warp.c ops_ctrl.c ops_async.c ops_video.c ops_scalar.c)
-PTX_CORE_SRC := $(addprefix $(PTX_DIR)/,arena.c lex.c tables.c parse.c parse_dirs.c parse_var.c parse_body.c parse_inst.c video.c video_scalar.c flow.c \
-                  fold.c slots.c decode.c decode_mem.c mem.c fatbin.c link.c module.c machine.c pool.c cta.c launch.c fault.c \
+PTX_CORE_SRC := $(addprefix $(PTX_DIR)/,arena.c lex.c tables.c parse.c parse_dirs.c parse_var.c parse_body.c parse_inst.c \
+                  parse_operand.c parse_call.c check_inst.c video.c video_scalar.c flow.c \
+                  fold.c slots.c decode.c decode_operand.c decode_mem.c mem.c fatbin.c link.c module.c machine.c pool.c cta.c launch.c fault.c \
                   print.c)
 # Every operation rounds once (no contraction); nothing here looks at floating-point exception flags or errno.
 PTX_ENGINE_CFLAGS := $(if $(filter rel,$(VARIANT)),-O3) -ffp-contract=off -fno-math-errno -fno-trapping-math \

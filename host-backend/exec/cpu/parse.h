@@ -7,7 +7,8 @@
  * the nesting of braces, initialisers and expressions, each limited to PTX_MAX_SCOPE_DEPTH.
  *
  * parse.c: module level; parse_dirs.c: directives that describe functions and variables; parse_var.c: variables and
- * constant expressions; parse_body.c: statements; parse_inst.c: instructions and their operands.
+ * constant expressions; parse_body.c: statements; parse_inst.c: instructions; parse_operand.c: their operands;
+ * parse_call.c: branches and calls; check_inst.c: whether an instruction takes its operands.
  */
 #ifndef VGPU_EXEC_CPU_PARSE_H
 #define VGPU_EXEC_CPU_PARSE_H
@@ -141,6 +142,31 @@ __attribute__((warn_unused_result)) bool ptx_label_use(struct ptx_parser *p, con
                                                        uint32_t *where, struct ptx_call *targets);
 /* The register of that name, made on first use; false: not a register. */
 bool ptx_reg_find(struct ptx_parser *p, const char *name, uint32_t bytes, uint32_t *id);
+
+/* parse_operand.c */
+/* `depth` of the vectors it is in: 0 */
+__attribute__((warn_unused_result)) bool
+ptx_parse_operand(struct ptx_parser *p, struct ptx_operand *operand, uint32_t depth);
+/* Up to PTX_MAX_OPERANDS, separated by commas, perhaps none. */
+__attribute__((warn_unused_result)) bool
+ptx_parse_operands(struct ptx_parser *p, struct ptx_operand *operands, uint8_t *count);
+
+/* check_inst.c */
+/* Always false, so that a caller can return it. */
+bool ptx_inst_error(struct ptx_parser *p, const struct ptx_inst *inst, const char *what);
+uint32_t ptx_reg_bytes(const struct ptx_parser *p, uint32_t id);
+/* `bytes` 0: a predicate. wide_ok: a wider register will do. */
+__attribute__((warn_unused_result)) bool
+ptx_check_source(struct ptx_parser *p, const struct ptx_inst *inst, const struct ptx_operand *o,
+                 uint32_t bytes, bool is_float, bool wide_ok);
+__attribute__((warn_unused_result)) bool ptx_check_instruction(struct ptx_parser *p,
+                                                               struct ptx_inst *inst);
+
+/* parse_call.c */
+__attribute__((warn_unused_result)) bool ptx_parse_bra(struct ptx_parser *p, struct ptx_inst *inst);
+__attribute__((warn_unused_result)) bool ptx_parse_brx(struct ptx_parser *p, struct ptx_inst *inst);
+__attribute__((warn_unused_result)) bool ptx_parse_call(struct ptx_parser *p,
+                                                        struct ptx_inst *inst);
 
 /* parse_inst.c */
 __attribute__((warn_unused_result)) bool ptx_parse_instruction(struct ptx_parser *p, uint32_t guard,
