@@ -361,8 +361,9 @@ static int probe_set_ready(struct vgpu_dev *vd)
 	if (!ready)
 		return 0; /* held or removed meanwhile: whoever did that cleans up */
 	vd->last_trouble = 0;
-	dev_info(&vd->dev, "%s, executor %s, generation %u, ABI %u.%u, %u contexts, %u vectors, %llu MiB\n",
-		 vd->props.name, vgpu_exec_name(le32_to_cpu(vd->props.exec_kind)),
+	/* %pE: the back end chose the name, and shall not write lines of the log. */
+	dev_info(&vd->dev, "%*pE, executor %s, generation %u, ABI %u.%u, %u contexts, %u vectors, %llu MiB\n",
+		 (int)strlen(vd->props.name), vd->props.name, vgpu_exec_name(le32_to_cpu(vd->props.exec_kind)),
 		 vd->generation, vd->abi_version >> 16, vd->abi_version & 0xffff,
 		 vd->lim.max_contexts, vd->nvec, le64_to_cpu(vd->props.memory_bytes) >> 20);
 	/* What happened between the query and now raised vector 0 when it was ignored. */
