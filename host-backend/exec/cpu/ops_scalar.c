@@ -71,18 +71,6 @@ static inline uint32_t finish(wide x, uint32_t c, uint64_t imm)
                                                               << part_shift(part);
 }
 
-static inline wide compare(int64_t x, int64_t y, uint64_t imm)
-{
-    switch ((enum ptx_video_compare)(imm >> PTX_VIDEO_COMPARE)) {
-    case PTX_VIDEO_EQ: return x == y;
-    case PTX_VIDEO_NE: return x != y;
-    case PTX_VIDEO_LT: return x < y;
-    case PTX_VIDEO_LE: return x <= y;
-    case PTX_VIDEO_GT: return x > y;
-    default: return x >= y;
-    }
-}
-
 static inline uint32_t distance(int64_t by, uint64_t imm)
 {
     return imm & PTX_SCALAR_WRAP ? (uint32_t)by & 31 : by > 32 ? 32 : (uint32_t)by;
@@ -126,5 +114,5 @@ SCALAR(vmin, finish(x < y ? x : y, c, imm))
 SCALAR(vmax, finish(x > y ? x : y, c, imm))
 SCALAR(vshl, finish((wide)x *((wide)1 << distance(y, imm)), c, imm))
 SCALAR(vshr, finish(x >> distance(y, imm), c, imm))
-SCALAR(vset, finish(compare(x, y, imm), c, imm))
+SCALAR(vset, finish(ptx_video_compare(x, y, imm), c, imm))
 SCALAR(vmad, multiply_add(x, y, c, imm))

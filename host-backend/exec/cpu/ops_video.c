@@ -36,18 +36,6 @@ static inline int32_t average(int32_t x, int32_t y)
     return (sum >= 0 ? sum + 1 : sum - 1) / 2;
 }
 
-static inline int32_t compare(int32_t x, int32_t y, uint64_t imm)
-{
-    switch ((enum ptx_video_compare)(imm >> PTX_VIDEO_COMPARE)) {
-    case PTX_VIDEO_EQ: return x == y;
-    case PTX_VIDEO_NE: return x != y;
-    case PTX_VIDEO_LT: return x < y;
-    case PTX_VIDEO_LE: return x <= y;
-    case PTX_VIDEO_GT: return x > y;
-    default: return x >= y;
-    }
-}
-
 /* x and y of EXPR are one lane of a and of b. */
 #define VIDEO(name, lanes, EXPR)                                                                   \
     static inline uint32_t name##_one(uint32_t a, uint32_t b, uint32_t c, uint64_t imm)            \
@@ -87,11 +75,11 @@ VIDEO(vavrg2, 2, average(x, y))
 VIDEO(vabsdiff2, 2, x > y ? x - y : y - x)
 VIDEO(vmin2, 2, x < y ? x : y)
 VIDEO(vmax2, 2, x > y ? x : y)
-VIDEO(vset2, 2, compare(x, y, imm))
+VIDEO(vset2, 2, ptx_video_compare(x, y, imm))
 VIDEO(vadd4, 4, x + y)
 VIDEO(vsub4, 4, x - y)
 VIDEO(vavrg4, 4, average(x, y))
 VIDEO(vabsdiff4, 4, x > y ? x - y : y - x)
 VIDEO(vmin4, 4, x < y ? x : y)
 VIDEO(vmax4, 4, x > y ? x : y)
-VIDEO(vset4, 4, compare(x, y, imm))
+VIDEO(vset4, 4, ptx_video_compare(x, y, imm))

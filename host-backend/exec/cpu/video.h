@@ -62,6 +62,19 @@ enum ptx_video_compare {
     PTX_VIDEO_GE,
 };
 
+/* vset, vset2, vset4: what the immediate compares for. */
+static inline bool ptx_video_compare(int64_t x, int64_t y, uint64_t imm)
+{
+    switch ((enum ptx_video_compare)(imm >> PTX_VIDEO_COMPARE)) {
+    case PTX_VIDEO_EQ: return x == y;
+    case PTX_VIDEO_NE: return x != y;
+    case PTX_VIDEO_LT: return x < y;
+    case PTX_VIDEO_LE: return x <= y;
+    case PTX_VIDEO_GT: return x > y;
+    default: return x >= y;
+    }
+}
+
 /* Reads .h10 or .b3210 after a register, if there is one; false: it is malformed, and logged. */
 __attribute__((warn_unused_result)) bool ptx_video_parts(struct ptx_parser *p,
                                                          struct ptx_parts *parts);
