@@ -266,7 +266,7 @@ static void reset_scan_work(struct work_struct *work)
 static bool reset_watch_ctxs(struct vgpu_dev *vd, bool *settled)
 {
 	struct vgpu_ctx *ctx;
-	bool watched = false;
+	bool watched = false, still;
 	u32 id = 0;
 
 	*settled = true;
@@ -275,9 +275,12 @@ static bool reset_watch_ctxs(struct vgpu_dev *vd, bool *settled)
 		if (vgpu_ctx_is_watched(ctx)) {
 			watched = true;
 			spin_lock_irq(&ctx->vec->lock);
-			*settled &= vgpu_ctx_wake(ctx);
+			still = vgpu_ctx_wake(ctx);
 			spin_unlock_irq(&ctx->vec->lock);
-			vgpu_ctx_ring_again(ctx);
+			/* The device has heard of a queue that it moves. */
+			if (still)
+				vgpu_ctx_ring_again(ctx);
+			*settled &= still;
 		}
 		vgpu_ctx_put(ctx);
 	}
